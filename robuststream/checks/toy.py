@@ -1,0 +1,132 @@
+"""A toy world for the checks: Gaussian blobs, a tiny network and a training loop, on the CPU, in milliseconds.
+
+N = 256 examples of D = 8 numbers in K = 4 classes, n = 16 in a mini-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robuststream.contracts import Batch, Pool, Sampler, Signals
+
+SIZE, BATCH_SIZE, CLASSES, DIMENSIONS = 256, 16, 4, 8
+EPOCH = SIZE // BATCH_SIZE
+"""Steps."""
+SPAN = 6 * EPOCH
+"""Steps that a check watches: beyond every usual warm-up, with several epochs' borders inside."""
+LEARNING_RATE = 0.2
+PROBES_PER_DRAW = 64 * EPOCH
+"""A draw that probes more often than this looks for what it will never find."""
+
+Factory = Callable[[], Sampler]
+Distortion = Callable[[Tensor, Tensor], Tensor]
+"""(m, K) logits and (m,) labels to the (m, K) logits that a sampler is shown."""
+
+
+def undistorted(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits
+
+
+@dataclass
+class ToyProbe:
+    """The only door to the network that a sampler is given. It holds observed labels only."""
+
+    inputs: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+    network: nn.Module
+    distortion: Distortion = undistorted
+    calls: int = 0  # since the current draw began
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
+        self.calls += 1
+        assert self.calls <= PROBES_PER_DRAW, f"one draw probed {PROBES_PER_DRAW} times and found no mini-batch"
+        self.network.train(mode == "train")
+        with torch.no_grad():
+            logits = self.network(self.inputs[index])
+        self.network.train()
+        labels = self.labels[index]
+        return Signals.of(index.clone(), labels, self.distortion(logits, labels))
+
+
+@dataclass
+class ToyWorld:
+    """A pool and its network. Two worlds of one seed are equal bit for bit, whatever their clean labels."""
+
+    seed: int = 0
+    size: int = SIZE
+    distortion: Distortion = undistorted
+    pool: Pool = field(init=False)
+    probe: ToyProbe = field(init=False)
+
+    def __post_init__(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        labels = torch.arange(self.size) % CLASSES
+        centres = 4.0 * torch.eye(CLASSES, DIMENSIONS)
+        inputs = centres[labels] + torch.randn(self.size, DIMENSIONS, generator=generator)
+        self.pool = Pool(self.size, BATCH_SIZE, CLASSES, labels.clone(), self.seed)
+        self.probe = ToyProbe(inputs, labels, _network(generator), self.distortion)
+
+    def accuracy(self) -> float:
+        """Share of the pool whose most probable class is the observed label."""
+        with torch.no_grad():
+            return float((self.probe.network(self.probe.inputs).argmax(1) == self.probe.labels).double().mean())
+
+
+def _network(generator: torch.Generator) -> nn.Module:
+    network = nn.Sequential(nn.utils.skip_init(nn.Linear, DIMENSIONS, 16), nn.ReLU(), nn.utils.skip_init(nn.Linear, 16, CLASSES))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+class ToyLoop:
+    """The training loop in miniature. The three parts of a step stand alone, for checks that look between them."""
+
+    def __init__(self, factory: Factory, world: ToyWorld, clean_labels: Tensor | None = None, span: int = SPAN) -> None:
+        self.world = world
+        self.span = span  # steps that the budget holds
+        # The trainer knows the clean labels, as the real one does: the checks prove that samplers do not look.
+        self.clean_labels = world.probe.labels if clean_labels is None else clean_labels
+        self.sampler = factory()
+        self.steps = 0
+        world.probe.network.train()
+        self.sampler.start(world.pool, world.probe)
+
+    def run(self, steps: int) -> list[Batch]:
+        return [self.step() for _ in range(steps)]
+
+    def step(self) -> Batch:
+        batch = self.draw()
+        self.observe(self.learn(batch))
+        return batch
+
+    def draw(self) -> Batch:
+        self.world.probe.calls = 0
+        return self.sampler.draw(self.world.probe, min(self.steps / self.span, 1.0))
+
+    def learn(self, batch: Batch) -> Signals:
+        """One step of SGD on the drawn examples; what its forward pass revealed."""
+        probe = self.world.probe
+        labels = probe.labels[batch.index]
+        logits = probe.network(probe.inputs[batch.index])
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        gradients = torch.autograd.grad((loss if batch.weight is None else loss * batch.weight).mean(), probe.parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(probe.parameters, gradients, strict=True):
+                parameter -= LEARNING_RATE * batch.lr_scale * gradient
+        self.steps += 1
+        return Signals.of(batch.index, labels, probe.distortion(logits.detach(), labels))
+
+    def observe(self, signals: Signals) -> None:
+        self.sampler.observe(signals)

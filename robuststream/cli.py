@@ -1,0 +1,152 @@
+"""The command line: bench, report, list, check, new, doctor. What needs torch is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from robuststream import __version__
+from robuststream.errors import UserError
+
+app = typer.Typer(
+    help="Which sampler makes training faster, and does it still do so when labels lie or inputs are attacked?",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to override, as in seeds=10")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"robuststream: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def bench(
+    study: Annotated[str, typer.Argument(help="a shipped study's name, or a file.yaml of your own")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="where results go (default: reports/STUDY)")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU one)")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="threads of each run; part of what makes bits repeat")] = 1,
+    timed: Annotated[bool, typer.Option("--timed", help="one run at a time, so that seconds may be quoted")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and an estimate of the time, run nothing")] = False,
+) -> None:
+    """Run a study: skip what is finished, resume what is not, write the report."""
+    from robuststream.config import load_study
+
+    settings = load_study(study, overrides or [])
+    folder = out or Path("reports") / settings.name
+    _refuse_folder(folder)
+
+    from robuststream.study.bench import Bench
+
+    command = shlex.join(["robuststream", "bench", study, *(overrides or [])])
+    bench = Bench(settings, folder, command, jobs=1 if timed else jobs, threads=threads)
+    sys.exit(bench.dry_run() if dry_run else bench.run())
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="a study's folder, as in reports/noisy-labels")]) -> None:
+    """Rebuild a study's report from its run folders alone."""
+    from robuststream.reporting.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Literal["samplers", "scenarios", "datasets", "models", "studies"], typer.Argument(help="what to list")],
+) -> None:
+    """Show names, one-line meanings, papers, cost per step, and parameters with their defaults."""
+    from robuststream.listing import print_listing
+
+    print_listing(what)
+
+
+@app.command()
+def check(
+    plugin: Annotated[str | None, typer.Argument(help="path/to/file.py:Class, or a sampler's name")] = None,
+    overrides: Overrides = None,
+    list_checks: Annotated[bool, typer.Option("--list", help="name the checks and stop")] = False,
+) -> None:
+    """Run the public contract checks on a sampler: what `bench` relies on, one line each."""
+    if plugin is None and not list_checks:
+        raise UserError("name a sampler to check, as path/to/file.py:Class, or pass --list")
+    from robuststream.study.checking import check_sampler, print_checks
+
+    if plugin is None or list_checks:
+        print_checks()
+        return
+    sys.exit(check_sampler(plugin, overrides or []))
+
+
+@app.command()
+def new(path: Annotated[Path, typer.Argument(help="the file to write, as in mine.py")]) -> None:
+    """Write a sampler to start from: a complete, working file."""
+    from robuststream.listing import SAMPLER_TEMPLATE
+    from robuststream.records import write_text
+
+    if path.suffix != ".py":
+        raise UserError(f"'{path}' is not a Python file's name; end it in .py")
+    if path.exists():
+        raise UserError(f"'{path}' exists already; nothing was written")
+    if not path.parent.is_dir():
+        raise UserError(f"'{path.parent}' is not a folder")
+    class_name = "".join(word.capitalize() for word in path.stem.split("_"))
+    if not class_name.isidentifier():
+        raise UserError(f"'{path.stem}' cannot name a class; use letters, digits and _")
+    write_text(path, SAMPLER_TEMPLATE.replace("Mine", class_name))
+    print(f"{path} written; try:\n  robuststream check {path}:{class_name}")
+    print(f"  robuststream bench noisy-labels samplers=uniform,{path}:{class_name}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine offers: versions, device, cores, data sets at hand."""
+    from robuststream.listing import print_doctor
+
+    print_doctor()
+
+
+def _refuse_folder(folder: Path) -> None:
+    """A results folder of other rules, or one that cannot be written, is refused before anything else happens."""
+    import json
+
+    from robuststream.records import check_rules
+
+    if (folder / "study.json").exists():
+        try:
+            study: Any = json.loads((folder / "study.json").read_text())
+        except ValueError:
+            raise UserError(
+                f"{folder / 'study.json'} does not parse; move the folder away or choose another with --out"
+            ) from None
+        check_rules(study, folder)
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"results cannot be written to {folder} ({place} is not a writable folder); choose another with --out")
+
+
+if __name__ == "__main__":
+    main()

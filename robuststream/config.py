@@ -1,0 +1,291 @@
+"""Settings: YAML studies and recipes, `key=value` overrides, strict validation with one-line errors. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from robuststream import registry
+from robuststream.errors import UserError, meant
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number: YAML 1.1 wants 1.0e-3, and nobody types that."""
+
+
+_YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+UNITS = ("epochs", "steps", "backwards", "seconds")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Budget(_Strict):
+    """An amount of compute. `epochs` means the FLOPs of so many uniform epochs, whatever they are spent on."""
+
+    amount: float = Field(gt=0, allow_inf_nan=False)
+    unit: Literal["epochs", "steps", "backwards", "seconds"] = "epochs"
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
+def _budget(value: Any) -> Any:
+    """`10` and `10 epochs` are short for {amount: 10, unit: epochs}."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return {"amount": float(value)}
+    if isinstance(value, str):
+        amount, _, unit = value.strip().partition(" ")
+        try:
+            return {"amount": float(amount), "unit": unit.strip() or "epochs"}
+        except ValueError:
+            raise ValueError(f"a number and one of {', '.join(UNITS)}, as in '500 steps'") from None
+    return value
+
+
+class Plugin(_Strict):
+    """One arm or scenario: its label in tables, the plug-in's name, and the hyperparameters that were given."""
+
+    label: str = Field(min_length=1, max_length=60)
+    kind: str
+    given: dict[str, Any] = {}
+
+
+class Augment(_Strict):
+    """Drawn anew for every presented example, repeats included."""
+
+    crop: int = Field(0, ge=0, le=16, description="pixels of zero padding around a random crop of the original size")
+    flip: bool = Field(False, description="mirror left-right with probability 1/2")
+
+
+class Recipe(_Strict):
+    """Data set, network, optimizer, schedule, augmentation, budget."""
+
+    name: str = "unnamed"
+    data: str = Field(description="a data set's name, a file.npz, or a folder of images")
+    train_size: int | None = Field(None, ge=1, description="use only so many training examples, stratified")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of the training data set aside, stratified, clean")
+    model: str
+    model_settings: dict[str, Any] = {}
+    optimizer: Literal["sgd", "adadelta", "adamw"] = "sgd"
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov; SGD only")
+    rho: float = Field(0.9, gt=0, lt=1, description="decay of the running averages; Adadelta only")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    lr_warmup: float = Field(0.0, ge=0, lt=1, description="share of the budget over which the rate rises linearly from 0")
+    batch_size: int = Field(ge=1)
+    augment: Augment = Augment()  # pyright: ignore[reportCallIssue]
+    probe_mode: Literal["eval", "train"] = "eval"
+    budget: Annotated[Budget, BeforeValidator(_budget)]
+    evaluations: int = Field(20, ge=2, le=1000, description="evaluations, evenly over the budget")
+
+    @field_validator("data", "model")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value
+
+
+class Study(_Strict):
+    """A grid of runs: samplers x scenarios x seeds under one recipe."""
+
+    name: str
+    about: str = ""
+    recipe: Recipe
+    seeds: list[int] = Field(min_length=1)
+    samplers: list[Plugin] = Field(min_length=1)
+    scenarios: list[Plugin] = Field(min_length=1)
+    device: str = "auto"
+
+
+class ResolvedPlugin(_Strict):
+    """An arm or scenario with every hyperparameter spelled out, defaults included."""
+
+    label: str
+    kind: str
+    settings: dict[str, Any]
+
+
+class RunSettings(_Strict):
+    """Everything that decides a run's numbers; its hash is the run's identity."""
+
+    rules: str
+    sampler: ResolvedPlugin
+    scenario: ResolvedPlugin
+    recipe: Recipe
+    seed: int
+    device: str
+
+
+def config_folder() -> Path:
+    """Where the shipped studies and recipes lie: inside the wheel, or beside the package in a clone."""
+    package = Path(__file__).parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def study_names() -> list[str]:
+    return sorted(path.stem for path in config_folder().glob("*.yaml"))
+
+
+def recipe_names() -> list[str]:
+    return sorted(path.stem for path in (config_folder() / "recipes").glob("*.yaml"))
+
+
+def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
+    """A shipped study by name or one's own by path, with `key=value` overrides applied, validated.
+
+    Raises UserError with one line that names the key, the value, what was allowed, and the nearest right spelling.
+    """
+    path = _find(name, config_folder(), study_names(), "study")
+    raw = _read_yaml(path)
+    changes = [parse_override(override) for override in overrides]
+    for keys, value in changes:
+        if keys == ["recipe"]:
+            raw["recipe"] = value
+    raw["recipe"] = _load_recipe(raw.get("recipe"), path)
+    for section, kind in (("samplers", "samplers"), ("scenarios", "scenarios")):
+        raw[section] = _mapping(raw.get(section), section)
+        for keys, value in changes:
+            if keys == [section]:
+                raw[section] = _select(raw[section], value, kind)
+    for keys, value in changes:
+        if keys not in (["recipe"], ["samplers"], ["scenarios"]):
+            _set(raw, ["recipe", *keys] if keys[0] == "budget" else keys, value)
+    return _validate(raw, path)
+
+
+def _validate(raw: dict[str, Any], path: Path) -> Study:
+    raw = {"name": path.stem, **raw, "seeds": _seeds(raw.get("seeds", 5))}
+    for section in ("samplers", "scenarios"):
+        raw[section] = [_plugin(section, label, entry) for label, entry in raw[section].items()]
+        if not raw[section]:
+            raise UserError(f"study '{raw['name']}' has no {section}; name at least one under '{section}:'")
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"study '{raw['name']}': {_one_line(error, raw)}") from None
+
+
+def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
+    given = _mapping(entry, f"{section}.{label}")
+    kind = given.pop("class", None) or given.pop("kind", None) or label
+    registry.require(section, str(kind))
+    return {"label": str(label), "kind": str(kind), "given": given}
+
+
+def _seeds(value: Any) -> Any:
+    """`seeds: 5` means 0 to 4; a list names them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise UserError(f"seeds={value} is not possible (at least 1; 5 are reported, 10 carry a claim)")
+        return list(range(value))
+    if isinstance(value, list) and len(set(map(str, value))) < len(value):
+        raise UserError(f"seeds={value} is not possible (a seed is named twice)")
+    return value
+
+
+def _load_recipe(value: Any, study: Path) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return dict(value)
+    if not isinstance(value, str):
+        raise UserError(f"{study.name}: 'recipe' is missing; {meant('', recipe_names())}")
+    path = _find(value, config_folder() / "recipes", recipe_names(), "recipe")
+    return {"name": path.stem, **_read_yaml(path)}
+
+
+def _find(name: str, folder: Path, known: list[str], what: str) -> Path:
+    if name in known:
+        return folder / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise UserError(f"{what} '{name}': there is no such file")
+    raise UserError(f"unknown {what} '{name}'; {meant(name, known)}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(path.read_text(), _YamlLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} does not parse: {' '.join(str(error).split())}") from None
+    return _mapping(value, str(path))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where} must be a mapping of names to settings, not {value!r}")
+    return dict(value)
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """`a.b=value` as (["a", "b"], value), the value read as YAML. Raises UserError where it is not one."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"'{override}' is not an override; write key=value, as in seeds=10 or samplers.plb.warmup_epochs=2")
+    try:
+        value = yaml.load(text, _YamlLoader)
+    except yaml.YAMLError:
+        raise UserError(f"the value of '{override}' does not parse as YAML") from None
+    return key.strip().split("."), value
+
+
+def _select(section: dict[str, Any], wanted: Any, kind: str) -> dict[str, Any]:
+    """`samplers=uniform,plb`: entries of the study keep their settings; other registered names come with defaults."""
+    chosen = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted
+    if isinstance(chosen, dict):
+        return chosen
+    if not isinstance(chosen, list) or not all(isinstance(name, str) and name for name in chosen):
+        raise UserError(f"{kind}={wanted} is not possible (names, separated by commas)")
+    selected: dict[str, Any] = {}
+    for name in chosen:
+        if name in section:
+            selected[name] = section[name]
+        elif ".py:" in name:
+            selected[name.rpartition(":")[2]] = {"class": name}
+        elif name in registry.names(kind):
+            selected[name] = {}
+        else:
+            raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, {*section, *registry.names(kind)})}")
+    return selected
+
+
+def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set a dotted key. Of the keys before the last, one that is not there yet must be a field; validation sees to the last."""
+    place = raw
+    for depth, key in enumerate(keys[:-1]):
+        fields = set(Study.model_fields) if depth == 0 else set(Recipe.model_fields) if keys[:depth] == ["recipe"] else set()
+        inner = place.get(key)
+        if inner is None and (key in place or key in fields):
+            inner = {}
+        if not isinstance(inner, dict):
+            here = f"'{'.'.join(keys)}'"
+            if key in place:
+                raise UserError(f"{here}: '{key}' has no settings of its own")
+            raise UserError(f"{here}: there is no '{key}' here; {meant(key, fields or place)}")
+        place[key] = dict(inner)
+        place = place[key]
+    place[keys[-1]] = value
+
+
+def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner = Recipe if first["loc"][0] == "recipe" else Study
+        owner = Augment if "augment" in first["loc"][:-1] else Budget if "budget" in first["loc"][:-1] else owner
+        return f"unknown key '{place}'; {meant(str(first['loc'][-1]), owner.model_fields)}"
+    if first["type"] == "missing":
+        return f"'{place}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}={first['input']!r} is not possible ({message[0].lower()}{message[1:]})"

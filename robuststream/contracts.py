@@ -1,0 +1,216 @@
+"""The contracts: what a sampler and a scenario are shown, and what they answer.
+
+Shapes: N examples in the pool, n in a mini-batch, m in one forward pass, K classes.
+A sampler meets the network through `probe` alone, so everything that it learns about an example is charged.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robuststream.errors import UserError
+from robuststream.hyperparameters import Hyperparameters
+
+LOSS_CEILING = 1e4
+"""Nats. A loss that is infinite is reported to samplers as this; one that is not a number as log K (knows nothing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images with their observed labels: a part of a data set, on one device."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,) int64, as observed
+    rows: Tensor  # (N,) int64, the row of each example in the data set's own training (or test) order
+    num_classes: int  # K
+    dataset: str  # the data set's name, for maps that belong to it
+    total: int  # examples in that order, of which these may be a part
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The training set as a sampler may know it: observed labels, never the clean ones."""
+
+    size: int  # N
+    batch_size: int  # n, examples per mini-batch
+    num_classes: int  # K
+    labels: Tensor  # (N,) int64, as observed
+    seed: int
+
+    @property
+    def everyone(self) -> Tensor:
+        """(N,) all indices, in order."""
+        return torch.arange(self.size, device=self.labels.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What one forward pass revealed about m examples. Repeats allowed; no gradient; everything is finite."""
+
+    index: Tensor  # (m,) int64
+    labels: Tensor  # (m,) int64
+    logits: Tensor  # (m, K) float32
+    loss: Tensor  # (m,) float32, nats, before any weight
+
+    @staticmethod
+    def of(index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor | None = None) -> Signals:
+        """Build from raw network outputs; `loss` (m,) may be handed over where it is already known."""
+        logits = logits.detach().float()
+        if loss is None:
+            loss = F.cross_entropy(logits, labels, reduction="none")
+        clueless = math.log(logits.shape[1])
+        return Signals(
+            index,
+            labels,
+            logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING),
+            loss.detach().float().nan_to_num(nan=clueless, posinf=LOSS_CEILING),
+        )
+
+    @property
+    def correct(self) -> Tensor:
+        """(m,) bool: the most probable class is the observed label."""
+        return self.logits.argmax(1) == self.labels
+
+    @property
+    def confidence(self) -> Tensor:
+        """(m,) float32 in (0, 1]: the largest softmax probability."""
+        return self.logits.softmax(1).amax(1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """(m,) float32, nats: Shannon entropy of the softmax; no label is used."""
+        log_p = self.logits.log_softmax(1)
+        return (log_p.exp() * log_p).sum(1).neg().clamp(min=0.0)
+
+    @property
+    def margin(self) -> Tensor:
+        """(m,) float32 in [-1, 1]: probability of the observed label less that of the best other class."""
+        p = self.logits.softmax(1)
+        own = p.gather(1, self.labels[:, None]).squeeze(1)
+        other = p.scatter(1, self.labels[:, None], -1.0).amax(1)
+        return own - other
+
+    @property
+    def el2n(self) -> Tensor:
+        """(m,) float32: Euclidean norm of softmax less one-hot label [Paul et al., 2021]."""
+        return (self.logits.softmax(1) - F.one_hot(self.labels, self.logits.shape[1])).norm(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one optimizer step learns from."""
+
+    index: Tensor  # (n,) int64
+    weight: Tensor | None = None  # (n,) float32, multiplies each loss; None means ones
+    lr_scale: float = 1.0  # multiplies the scheduled learning rate
+
+
+class Probe(Protocol):
+    """A metered, gradient-free forward pass over examples of the pool, without augmentation."""
+
+    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
+        """Signals of the (m,) indices. `mode` None is the recipe's `probe_mode` (eval unless it says otherwise)."""
+        ...
+
+
+class Sampler(Hyperparameters, ABC):
+    """Decides what is learned next. Fields are hyperparameters; attributes ending in _ are state.
+
+    A subclass is a `@dataclass` in a file that bears its name. Its docstring is read by `robuststream list`: a first line
+    that says what it does, then `Paper:`, `Cost:` and `Deviations:`. It draws from `self.generator_` and from no other.
+    """
+
+    @property
+    def waits_for_host(self) -> str:
+        """Why `draw` must read values back from the device inside an epoch; '' where it never does."""
+        return ""
+
+    def start(self, pool: Pool, probe: Probe) -> None:
+        """Once, before the first draw: allocate tables; may probe. An override calls `super().start(pool, probe)` first.
+
+        Raises UserError where the pool holds fewer examples than one mini-batch.
+        """
+        if pool.size < pool.batch_size:
+            raise UserError(
+                f"{type(self).__name__}: a pool of {pool.size} examples is too small for mini-batches of {pool.batch_size}; "
+                f"lower batch_size to {pool.size} or less"
+            )
+        self.pool = pool
+        self.generator_ = torch.Generator(pool.labels.device).manual_seed(pool.seed)
+
+    @abstractmethod
+    def draw(self, probe: Probe, progress: float) -> Batch:
+        """Every step: what to learn from next. `progress` in [0, 1] is the spent fraction of the budget."""
+
+    def observe(self, signals: Signals) -> None:
+        """After every step: what the training forward pass of the drawn mini-batch revealed."""
+
+    # What the diagnostics may ask, off the clock. The defaults say that nothing is stored.
+
+    def stored_values(self) -> Tensor | None:
+        """(N,) the stored per-example difficulty that decides what is drawn; None where nothing is stored."""
+        return None
+
+    def fresh_values(self, signals: Signals) -> Tensor:
+        """(m,) what `stored_values` would hold for these examples if it were computed from these signals now."""
+        return signals.loss
+
+    def draw_probability(self) -> Tensor | None:
+        """(N,) the probability of each example at the next draw, sum 1; None where the method has none."""
+        return None
+
+    def counters(self) -> dict[str, Tensor | int]:
+        """Events worth reporting at the end of a run, counted on the device (name -> count)."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every attribute that ends in _, as tensors and plain values."""
+        names = [name for name in vars(self) if name.endswith("_") and not name.startswith("__")]
+        return {name: _pack(getattr(self, name)) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a sampler that has been started on the same pool."""
+        for name, value in state.items():
+            current = getattr(self, name, None)
+            if isinstance(current, torch.Generator):
+                current.set_state(value)
+            elif isinstance(current, deque):
+                setattr(self, name, deque(value, maxlen=current.maxlen))
+            elif hasattr(current, "load_state_dict"):
+                current.load_state_dict(value)  # type: ignore[union-attr]
+            else:
+                setattr(self, name, value.to(self.pool.labels.device, copy=True) if isinstance(value, Tensor) else value)
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, deque):
+        return list(value)
+    return value.state_dict() if hasattr(value, "state_dict") else value
+
+
+class Scenario(Hyperparameters):
+    """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`."""
+
+    def corrupt(self, train: Split, generator: torch.Generator) -> Split:
+        """Once, before training: may change observed labels or images. Draws from `generator` alone (a CPU generator)."""
+        return train
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Every mini-batch: (n, C, H, W) float in [0, 1] to the same; passes through `model` are charged."""
+        return images
+
+    def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """Figures to stand beside clean accuracy (name -> number), on a split that was never trained on."""
+        return {}

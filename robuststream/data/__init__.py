@@ -1,0 +1,1 @@
+"""Data sets as arrays, their splits, and mini-batches on the device."""

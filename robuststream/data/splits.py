@@ -1,0 +1,76 @@
+"""Training, validation and test parts of a data set. Validation is clean, stratified and never trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from robuststream.contracts import Split
+from robuststream.data.load import load_arrays
+from robuststream.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The three parts of one run, with clean labels, on its device."""
+
+    train: Split
+    validation: Split
+    test: Split
+    data_hash: str  # 16 hex digits over the whole data set: the same for every seed
+
+
+def load_splits(name: str, *, validation: float, train_size: int | None, seed: int, device: torch.device | str) -> Splits:
+    """Load a data set (see `load_arrays`) and set a share `validation` of its training data aside.
+
+    `train_size` keeps so many of the remaining training examples, stratified; None keeps all. Both draws depend on the seed
+    alone. Examples stay in the data set's order; `rows` says where they lie in it. Raises UserError with the numbers where
+    the data are too few.
+    """
+    arrays = load_arrays(name)
+    labels = arrays.train_labels
+    everything = np.arange(len(labels))
+    count = round(validation * len(labels))
+    held_out = _stratified(everything, labels, count, f"{name}: validation={validation}", _state("validation", seed))
+    rows = np.setdiff1d(everything, held_out)
+    if train_size is not None and train_size != len(rows):
+        rows = _stratified(rows, labels[rows], train_size, f"{name}: train_size={train_size}", _state("train_size", seed))
+
+    def split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Split:
+        # Stays in the NHWC order of memory (channels_last), so that `Batches` need not copy it.
+        pixels = torch.from_numpy(images[rows]).to(device).permute(0, 3, 1, 2)
+        return Split(pixels, _tensor(labels[rows], device), _tensor(rows, device), arrays.num_classes, name, len(images))
+
+    return Splits(
+        train=split(arrays.train_images, labels, rows),
+        validation=split(arrays.train_images, labels, held_out),
+        test=split(arrays.test_images, arrays.test_labels, np.arange(len(arrays.test_labels))),
+        data_hash=arrays.hash,
+    )
+
+
+def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
+    return torch.from_numpy(array).to(device)
+
+
+def _state(stream: str, seed: int) -> int:
+    """A seed for scikit-learn, in its range whatever the run's seed is, and another one for each purpose."""
+    return int.from_bytes(hashlib.sha256(f"{stream} {seed}".encode()).digest()[:4])
+
+
+def _stratified(rows: np.ndarray, labels: np.ndarray, count: int, what: str, state: int) -> np.ndarray:
+    """`count` of the rows, each class in proportion, in ascending order. Both parts must hold as many as there are classes."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    most = len(rows) - len(classes)
+    if not len(classes) <= count <= most:
+        limits = f"possible are {len(classes)} to {most}" if len(classes) <= most else "the data are too few to be split"
+        raise UserError(f"{what} asks for {count} of {len(rows)} examples of {len(classes)} classes; {limits}")
+    if sizes.min() < 2:
+        raise UserError(f"{what}: class {classes[sizes.argmin()]} has one training example, a stratified split needs two")
+    chosen, _ = train_test_split(rows, train_size=count, stratify=labels, random_state=state)
+    return np.sort(chosen)

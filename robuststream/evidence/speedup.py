@@ -1,0 +1,118 @@
+"""Targets on a ladder and the cost of reaching them (rule 5). Runs that miss are censored, never dropped."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robuststream.evidence.intervals import Interval, Ratio, paired_ratio, sign_flip_p, wilson
+from robuststream.records import RunRecords
+
+SHARES = {"T90": 0.90, "T95": 0.95, "T98": 0.98, "T100": 1.00}
+"""Rungs: share of uniform's gain over chance."""
+
+CURRENCIES = {"step": "steps", "backwards": "backwards", "flops": "charged FLOPs", "seconds": "seconds"}
+"""What a cost is counted in: key of an evaluation -> its name in print."""
+
+HEADLINE = ("T95", "flops")
+"""The speed-up of the first table."""
+
+_ROUNDING = 1e-9  # chance + 1.00 * (T100 - chance) is not T100 to the last bit
+
+Evaluation = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Validation accuracies, in [0, 1], that runs of one scenario are timed to."""
+
+    chance: float  # 1 / K
+    top: float  # T100: median over seeds of uniform's best validation accuracy
+    targets: dict[str, float]  # rung -> accuracy
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many of the finished runs reached a target, with Wilson's interval of the share."""
+
+    reached: int
+    runs: int
+    interval: Interval
+
+    @property
+    def enough(self) -> bool:
+        """At least half: below, the runs that made it say more about luck than about cost."""
+        return self.runs > 0 and 2 * self.reached >= self.runs
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """Uniform's cost to a target over an arm's, on the seeds where both reached; `ratio` None where none may be printed."""
+
+    target: str
+    currency: str
+    reach: Reach
+    ratio: Ratio | None
+    p: float | None  # sign-flip, not yet adjusted for the number of arms
+
+
+def number(value: Any) -> float | None:
+    """A figure of a record, or None where it has no meaning (null, or the NaN of a run that diverged)."""
+    return None if value is None or value != value else float(value)
+
+
+def best_validation(run: RunRecords) -> float | None:
+    """The highest validation accuracy among a run's evaluations."""
+    found = [number(evaluation["validation_accuracy"]) for evaluation in run.evaluations]
+    return max((value for value in found if value is not None), default=None)
+
+
+def ladder(uniform: Sequence[RunRecords], num_classes: int) -> Ladder | None:
+    """The targets of one scenario from uniform's finished runs in it; None where it has none."""
+    tops = [top for run in uniform if (top := best_validation(run)) is not None]
+    if not tops:
+        return None
+    chance, top = 1 / num_classes, statistics.median(tops)
+    return Ladder(chance, top, {rung: chance + share * (top - chance) for rung, share in SHARES.items()})
+
+
+def cost_to_target(evaluations: Sequence[Evaluation], target: float, currency: str) -> float | None:
+    """Cost at the first of two consecutive evaluations at or above `target`; None where the run misses.
+
+    An evaluation before anything was spent reaches nothing: its cost has no ratio to another.
+    """
+    paid = [evaluation for evaluation in evaluations if evaluation[currency] > 0]
+    above = [(number(evaluation["validation_accuracy"]) or 0.0) >= target - _ROUNDING for evaluation in paid]
+    for evaluation, now, following in zip(paid, above, above[1:], strict=False):
+        if now and following:
+            return float(evaluation[currency])
+    return None
+
+
+def reach(costs: Mapping[int, float | None]) -> Reach:
+    """Seed -> cost (None: missed) to the share that reached."""
+    reached = sum(cost is not None for cost in costs.values())
+    return Reach(reached, len(costs), wilson(reached, len(costs)))
+
+
+def costs_by_seed(runs: Sequence[RunRecords], target: float, currency: str) -> dict[int, float | None]:
+    return {run.seed: cost_to_target(run.evaluations, target, currency) for run in runs}
+
+
+def speed_up(arm: Sequence[RunRecords], uniform: Sequence[RunRecords], rungs: Ladder, rung: str, currency: str) -> SpeedUp:
+    """Speed-up of one arm over uniform in one scenario, to one rung, in one currency.
+
+    Both must be reached in at least half of their own runs (rule 5); the ratio is taken over the seeds where both reached.
+    """
+    own = costs_by_seed(arm, rungs.targets[rung], currency)
+    base = costs_by_seed(uniform, rungs.targets[rung], currency)
+    arm_reach = reach(own)
+    if not (arm_reach.enough and reach(base).enough):
+        return SpeedUp(rung, currency, arm_reach, None, None)
+    pairs = [(there, here) for seed, here in own.items() if here is not None and (there := base.get(seed)) is not None]
+    ratio = paired_ratio([there for there, _ in pairs], [here for _, here in pairs])
+    logs = [math.log(there / here) for there, here in pairs]
+    return SpeedUp(rung, currency, arm_reach, ratio, sign_flip_p(logs))

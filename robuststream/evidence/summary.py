@@ -1,0 +1,252 @@
+"""From the records of a study to everything that a report prints of it: plain frozen values, nothing formatted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from robuststream.evidence.flags import Flag, study_flags
+from robuststream.evidence.intervals import Interval, holm, sign_flip_p, t_interval
+from robuststream.evidence.speedup import (
+    CURRENCIES,
+    SHARES,
+    Ladder,
+    Reach,
+    SpeedUp,
+    costs_by_seed,
+    ladder,
+    number,
+    reach,
+    speed_up,
+)
+from robuststream.records import RunRecords
+
+DIAGNOSTICS = ("enrichment", "wrong_drawn", "memorised", "coverage", "ess", "age", "concordance")
+"""Keys of an evaluation that say what was drawn (rule 10)."""
+
+FORWARDS = ("train", "probe", "perturb")
+"""What a forward pass was spent on (rule 2)."""
+
+PHASES = ("draw", "probe", "fetch", "perturb", "forward", "backward", "step", "observe")
+"""What the seconds on the clock were spent on (rule 3)."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over the runs that have the figure, standard deviation (None below two), and how many they are."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Arm less uniform in test accuracy at the last step, in percentage points, on paired seeds."""
+
+    points: float
+    interval: Interval | None  # paired t; None below 5 pairs
+    pairs: int
+    p: float | None  # sign-flip, Holm-adjusted over the arms of the scenario
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Means over the finished runs of an arm; examples, FLOPs, seconds."""
+
+    steps: float
+    backwards: float
+    flops: float
+    forwards: dict[str, float]  # train, probe, perturb
+    overhead: float | None  # charged forwards per backward
+    seconds: float  # on the clock
+    seconds_per_step: float | None
+    phases: dict[str, float]  # share of the seconds on the clock
+    evaluation: float  # seconds off the clock
+    compile: float  # seconds off the clock
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One sampler in one scenario. Whatever rests on finished runs is empty or None where there are none."""
+
+    sampler: str
+    kind: str
+    planned: int
+    finished: int
+    diverged: int
+    last_test: Spread | None
+    best_test: Spread | None
+    last_validation: Spread | None
+    diagnostics: dict[str, Spread | None]  # at the last evaluation
+    figures: dict[str, Spread]  # the scenario's own, such as accuracy under attack
+    costs: Costs | None
+    counters: dict[str, int]  # summed over the runs
+    reach: dict[str, Reach] = field(default_factory=dict)  # rung -> share of the runs that reached it
+    gap: Gap | None = None  # None for the baseline, and where no pair exists
+    speedups: dict[tuple[str, str], SpeedUp] = field(default_factory=dict)  # (rung, currency); p is Holm-adjusted
+
+
+@dataclass(frozen=True)
+class ScenarioSummary:
+    """One scenario: the ladder that uniform set in it, and every arm in the study's order."""
+
+    scenario: str
+    kind: str
+    ladder: Ladder | None
+    arms: tuple[ArmSummary, ...]
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A whole study. `baseline` is the label of the first arm of kind 'uniform', None where there is none."""
+
+    name: str
+    seeds: tuple[int, ...]
+    baseline: str | None
+    planned: int
+    finished: int
+    scenarios: tuple[ScenarioSummary, ...]
+    flags: tuple[Flag, ...]
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Fewest and most finished runs of one arm in one scenario, where there is any: what the intervals can rest on."""
+        counts = [arm.finished for scenario in self.scenarios for arm in scenario.arms if arm.finished]
+        return (min(counts), max(counts)) if counts else (0, 0)
+
+
+def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary:
+    """Everything there is to say about a study's finished runs; unfinished ones only count as missing."""
+    finished = in_order(study, [run for run in runs if run.result is not None])
+    kinds = {entry["label"]: entry["kind"] for entry in study["samplers"]}
+    baseline = next((entry["label"] for entry in study["samplers"] if entry["kind"] == "uniform"), None)
+    scenarios = tuple(
+        _scenario(entry, kinds, baseline, [run for run in finished if run.scenario == entry["label"]], len(study["seeds"]))
+        for entry in study["scenarios"]
+    )
+    planned = len(study["runs"])
+    ladders = {scenario.scenario: scenario.ladder for scenario in scenarios}
+    flags = study_flags(finished, baseline, ladders, planned)
+    return StudySummary(study["name"], tuple(study["seeds"]), baseline, planned, len(finished), scenarios, flags)
+
+
+def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecords]:
+    """The runs by scenario, sampler and seed as the study names them, however they were found."""
+    scenarios = [entry["label"] for entry in study["scenarios"]]
+    samplers = [entry["label"] for entry in study["samplers"]]
+    return sorted(runs, key=lambda run: (scenarios.index(run.scenario), samplers.index(run.sampler), run.seed))
+
+
+def _scenario(
+    entry: dict[str, Any], kinds: dict[str, str], baseline: str | None, runs: list[RunRecords], planned: int
+) -> ScenarioSummary:
+    by_arm = {label: [run for run in runs if run.sampler == label] for label in kinds}
+    uniform = by_arm[baseline] if baseline is not None else []
+    rungs = ladder(uniform, uniform[0].result["data"]["num_classes"]) if uniform and uniform[0].result else None
+    arms = []
+    for label, own in by_arm.items():
+        arm = _timed(_arm(label, kinds[label], planned, own), own, rungs)
+        arms.append(arm if label == baseline else _compared(arm, own, uniform, rungs))
+    return ScenarioSummary(entry["label"], entry["kind"], rungs, tuple(_adjusted(arms)))
+
+
+def _arm(label: str, kind: str, planned: int, runs: list[RunRecords]) -> ArmSummary:
+    """What an arm says by itself."""
+    results = [run.result for run in runs if run.result]
+    return ArmSummary(
+        sampler=label,
+        kind=kind,
+        planned=planned,
+        finished=len(runs),
+        diverged=sum(bool(result["diverged"]) for result in results),
+        last_test=spread(result["last"]["test_accuracy"] for result in results),
+        best_test=spread(result["best"]["test_accuracy"] for result in results),
+        last_validation=spread(result["last"]["validation_accuracy"] for result in results),
+        diagnostics={key: spread(run.evaluations[-1].get(key) for run in runs if run.evaluations) for key in DIAGNOSTICS},
+        figures=_figures(results),
+        costs=_costs(results) if results else None,
+        counters=_counters(results),
+    )
+
+
+def _timed(arm: ArmSummary, runs: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
+    """With its reach; needs the targets that uniform set."""
+    if rungs is None or not runs:
+        return arm
+    return replace(arm, reach={rung: reach(costs_by_seed(runs, target, "step")) for rung, target in rungs.targets.items()})
+
+
+def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
+    """With what it gains over uniform; needs runs of both."""
+    if rungs is None or not runs:
+        return arm
+    keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
+    return replace(arm, gap=_gap(runs, uniform), speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys})
+
+
+def _adjusted(arms: list[ArmSummary]) -> list[ArmSummary]:
+    """The same arms with every p-value corrected for how many arms were tested in this scenario [Holm, 1979]."""
+    gaps = holm([arm.gap.p if arm.gap else None for arm in arms])
+    keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
+    ratios = {key: holm([arm.speedups[key].p if key in arm.speedups else None for arm in arms]) for key in keys}
+    return [
+        replace(
+            arm,
+            gap=replace(arm.gap, p=gaps[place]) if arm.gap else None,
+            speedups={key: replace(found, p=ratios[key][place]) for key, found in arm.speedups.items()},
+        )
+        for place, arm in enumerate(arms)
+    ]
+
+
+def spread(values: Iterable[Any]) -> Spread | None:
+    """Of the figures that have a meaning; None where there are none."""
+    found = [value for raw in values if (value := number(raw)) is not None]
+    return Spread(fmean(found), stdev(found) if len(found) > 1 else None, len(found)) if found else None
+
+
+def _gap(runs: list[RunRecords], uniform: list[RunRecords]) -> Gap | None:
+    def accuracy(of: list[RunRecords]) -> dict[int, float]:
+        found = {run.seed: number(run.result["last"]["test_accuracy"]) for run in of if run.result}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    own, base = accuracy(runs), accuracy(uniform)
+    points = [100 * (own[seed] - base[seed]) for seed in own if seed in base]
+    return Gap(fmean(points), t_interval(points), len(points), sign_flip_p(points)) if points else None
+
+
+def _figures(results: list[dict[str, Any]]) -> dict[str, Spread]:
+    names = dict.fromkeys(name for result in results for name in result["scenario"])
+    found = {name: spread(result["scenario"].get(name) for result in results) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _counters(results: list[dict[str, Any]]) -> dict[str, int]:
+    names = dict.fromkeys(name for result in results for name in result["counters"])
+    return {name: sum(result["counters"].get(name, 0) for result in results) for name in names}
+
+
+def _costs(results: list[dict[str, Any]]) -> Costs:
+    totals, seconds = [result["totals"] for result in results], [result["seconds"] for result in results]
+    forwards = {kind: _mean([total["forwards"] for total in totals], kind) for kind in FORWARDS}
+    steps, backwards, train = _mean(totals, "steps"), _mean(totals, "backwards"), _mean(seconds, "train")
+    phases = {phase: _mean([part["phases"] for part in seconds], phase) for phase in PHASES}
+    return Costs(
+        steps=steps,
+        backwards=backwards,
+        flops=_mean(totals, "flops"),
+        forwards=forwards,
+        overhead=sum(forwards.values()) / backwards if backwards else None,
+        seconds=train,
+        seconds_per_step=train / steps if steps else None,
+        phases={phase: spent / train for phase, spent in phases.items()} if train else {},
+        evaluation=_mean(seconds, "evaluation"),
+        compile=_mean(seconds, "compile"),
+    )
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return fmean(row.get(key) or 0.0 for row in rows)

@@ -1,0 +1,115 @@
+"""Hyperparameters as typed dataclass fields: the YAML schema, the `list` output, the repr and the run's identity at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from robuststream.errors import UserError, meant
+
+
+def hyper(
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    help: str = "",
+) -> Any:
+    """A dataclass field with a range: `low <= x <= high`, `above < x < below`, or one of `choices`."""
+    limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices, "help": help}
+    metadata = {key: value for key, value in limits.items() if value not in (None, "")}
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def allowed(metadata: typing.Mapping[str, Any]) -> str:
+    """The range of a field in words: '> 0', '0 to 1', 'paper | composer'; '' where there is none."""
+    if "choices" in metadata:
+        return " | ".join(metadata["choices"])
+    if "low" in metadata and "high" in metadata:
+        return f"{metadata['low']} to {metadata['high']}"
+    signs = {"above": ">", "low": ">=", "below": "<", "high": "<="}
+    return " and ".join(f"{sign} {metadata[key]}" for key, sign in signs.items() if key in metadata)
+
+
+class Hyperparameters:
+    """Base of all plug-ins. A subclass is a `@dataclass`; its fields are checked when it is constructed."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in self.fields():
+            value = getattr(self, field.name)
+            if not _is_a(value, hints[field.name]):
+                raise UserError(self._complaint(field.name, value, f"must be {_words(hints[field.name])}"))
+            if value is not None and not _in_range(value, field.metadata):
+                raise UserError(self._complaint(field.name, value, f"allowed: {allowed(field.metadata)}"))
+
+    def _complaint(self, name: str, value: object, rule: str) -> str:
+        return f"{type(self).__name__}: {name}={value!r} is not possible ({rule})"
+
+    @classmethod
+    def fields(cls) -> tuple[dataclasses.Field[Any], ...]:
+        """The hyperparameters, in order; none where the class is no dataclass."""
+        return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], where: str) -> typing.Self:
+        """Construct from a mapping read from YAML; an unknown key is answered with the nearest right one."""
+        known = [field.name for field in cls.fields()]
+        for key in settings:
+            if key not in known:
+                raise UserError(f"{where}: unknown key '{key}'; {meant(key, known)}")
+        try:
+            return cls(**settings)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        except TypeError as error:
+            raise UserError(f"{where}: {cls.__name__} cannot be built: {error}") from None
+
+    def settings(self) -> dict[str, Any]:
+        """Every hyperparameter with its value, defaults included."""
+        return {field.name: getattr(self, field.name) for field in self.fields()}
+
+
+def _is_a(value: object, hint: Any) -> bool:
+    """Whether a value read from YAML may stand for a hyperparameter of this type."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_a(value, part) for part in typing.get_args(hint))
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _in_range(value: Any, metadata: typing.Mapping[str, Any]) -> bool:
+    """NaN fails every comparison, and so is outside every range."""
+    if "choices" in metadata:
+        return value in metadata["choices"]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return True
+    return (
+        value == value
+        and value >= metadata.get("low", value)
+        and value <= metadata.get("high", value)
+        and ("above" not in metadata or value > metadata["above"])
+        and ("below" not in metadata or value < metadata["below"])
+    )
+
+
+def _words(hint: Any) -> str:
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", dict: "a mapping"}
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else _words(part) for part in typing.get_args(hint))
+    return names.get(typing.get_origin(hint) or hint, str(hint))

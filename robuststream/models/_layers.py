@@ -1,0 +1,51 @@
+"""Layers and types that the networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+Count = Annotated[int, {"low": 1}]
+"""A hyperparameter that counts things. What stands in braces are the limits of `hyperparameters.hyper`."""
+
+
+class Normalise(nn.Module):
+    """(n, C, H, W) in [0, 1] to zero mean and unit deviation per channel; `mean` and `std` on the scale [0, 1]."""
+
+    mean: Tensor  # (C, 1, 1) float32
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Dropout(nn.Module):
+    """Sets each activation to zero with chance `p` and divides the rest by 1 - p; draws from its own generator alone.
+
+    torch's Dropout draws from the global generator, which no two arms of a comparison may share. The generator is attached by
+    `build`, must lie on the device of the activations, and is no part of the state_dict: whoever owns it saves it.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def forward(self, activations: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return activations
+        if self.generator is None:
+            raise RuntimeError("Dropout has no generator; networks that train are made by robuststream.models._build.build")
+        mask = torch.empty_like(activations).bernoulli_(1 - self.p, generator=self.generator)
+        return activations * mask.div_(1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

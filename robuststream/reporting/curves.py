@@ -1,0 +1,74 @@
+"""Curves over seeds on a common axis: numbers for the figures, no drawing here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from robuststream.evidence.intervals import FEWEST_PAIRS, LEVEL
+from robuststream.evidence.speedup import number
+from robuststream.records import RunRecords
+
+Array = NDArray[np.float64]
+
+_POINTS = 80
+"""At most so many points a curve; what a run has beyond that, a figure cannot show."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over seeds with its band, each (P,) over the P points of `x`."""
+
+    x: Array  # charged compute, in uniform epochs
+    mean: Array
+    low: Array
+    high: Array
+
+
+def uniform_epochs(run: RunRecords, flops: float) -> float:
+    """Charged FLOPs as so many epochs of plain training: N examples, each forward and backward once."""
+    assert run.result is not None
+    totals = run.result["totals"]
+    return flops / (run.result["data"]["train"] * (totals["flops_per_forward"] + totals["flops_per_backward"]))
+
+
+def curve(runs: Sequence[RunRecords], key: str, scale: float = 1.0) -> Curve | None:
+    """One figure of the evaluations against charged compute; None where no run has it at two evaluations.
+
+    Runs are evaluated at nearly the same shares of the budget; they are brought to one axis by linear interpolation over the
+    stretch that all of them have. The band is 95 % by Student's t from 5 runs up, else the smallest and largest run.
+    """
+    lines = [line for run in runs if (line := _line(run, key)) is not None]
+    if not lines:
+        return None
+    start, end = max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines)
+    if start >= end:
+        return None
+    own = lines[0][0]
+    grid = np.unique(np.clip(own, start, end)) if len(own) <= _POINTS else np.linspace(start, end, _POINTS)
+    rows = scale * np.stack([np.interp(grid, x, y) for x, y in lines])
+    mean = rows.mean(0)
+    if len(rows) < FEWEST_PAIRS:
+        return Curve(grid, mean, rows.min(0), rows.max(0))
+    half = stats.t.ppf((1 + LEVEL) / 2, len(rows) - 1) * rows.std(0, ddof=1) / np.sqrt(len(rows))
+    return Curve(grid, mean, mean - half, mean + half)
+
+
+def band(fewest: int, most: int) -> str:
+    """What the band of a curve is, for a caption; `fewest` and `most` runs stand behind the curves of the figure."""
+    t, span = "95 % intervals of the mean (Student's t)", "the range from the lowest run to the highest"
+    if fewest >= FEWEST_PAIRS:
+        return t
+    return span if most < FEWEST_PAIRS else f"{t} from {FEWEST_PAIRS} runs up, else {span}"
+
+
+def _line(run: RunRecords, key: str) -> tuple[Array, Array] | None:
+    points = [(uniform_epochs(run, e["flops"]), value) for e in run.evaluations if (value := number(e.get(key))) is not None]
+    if len(points) < 2:
+        return None
+    x, y = np.asarray(points, dtype=float).T
+    return x, y

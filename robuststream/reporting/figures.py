@@ -1,0 +1,227 @@
+"""The figures of a report: curves against charged compute, and histograms of stored and fresh base values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robuststream.evidence.speedup import HEADLINE
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
+from robuststream.records import RunRecords
+from robuststream.reporting.curves import Curve, band, curve
+from robuststream.reporting.style import BASELINE, REFERENCE, Drawn, Look, file_name, grid, looks, save, styled
+
+_COLUMNS = 3
+_DASHES = (0, (2, 2))
+_CLOSE = "accuracy-close"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One figure of curves: the key of an evaluation, and how it is told."""
+
+    name: str
+    key: str
+    label: str
+    scale: float
+    title: str
+    told: str
+    note: str
+
+
+_KINDS = (
+    _Kind(
+        "accuracy",
+        "validation_accuracy",
+        "validation accuracy, %",
+        100.0,
+        "Accuracy against compute",
+        "Validation accuracy",
+        f" The dashed line is {HEADLINE[0]}, the target of the first table.",
+    ),
+    _Kind(
+        _CLOSE,
+        "validation_accuracy",
+        "validation accuracy, %",
+        100.0,
+        "Accuracy near the target",
+        "The same validation accuracy from the lowest T90 upwards, where most targets lie,",
+        f" The dashed line is {HEADLINE[0]}.",
+    ),
+    _Kind(
+        "enrichment",
+        "enrichment",
+        "enrichment",
+        1.0,
+        "Wrong labels drawn",
+        "Share of wrong labels among the drawn examples, over their share in the training data,",
+        " At 1 (dashed) wrong labels are drawn as often as they occur.",
+    ),
+    _Kind(
+        "concordance",
+        "concordance",
+        "pairs ordered as fresh, %",
+        100.0,
+        "Are stored values still in order?",
+        "Share of pairs of examples whose stored base values are ordered as freshly computed ones are,",
+        " At 50 (dashed) the order is chance.",
+    ),
+)
+
+
+def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path) -> list[Drawn]:
+    """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first."""
+    finished = [run for run in runs if run.result is not None]
+    if not finished:
+        return []
+    folder.mkdir(exist_ok=True)
+    found: list[Drawn] = []
+    with styled():
+        for kind in _KINDS:
+            lines = _lines(summary, finished, kind)
+            if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
+                save(_over_compute(summary, lines, kind), kind.name, folder)
+                found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
+        for place, scenario in enumerate(summary.scenarios, 1):
+            if stored := _stored(scenario, finished):
+                name = f"histograms-{place}-{file_name(scenario.scenario)}"
+                save(_histograms(stored, _looks(summary)), name, folder)
+                found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", _histogram_caption(stored)))
+    _remove_others(folder, found)
+    return found
+
+
+def _remove_others(folder: Path, drawn: Sequence[Drawn]) -> None:
+    """Figures of an earlier report that this one no longer has."""
+    for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        if path.stem not in {figure.name for figure in drawn}:
+            path.unlink()
+
+
+def _looks(summary: StudySummary) -> dict[str, Look]:
+    return looks([arm.sampler for arm in summary.scenarios[0].arms], summary.baseline)
+
+
+Lines = dict[str, dict[str, Curve]]
+"""Scenario -> sampler -> its curve."""
+
+
+def _lines(summary: StudySummary, runs: Sequence[RunRecords], kind: _Kind) -> Lines:
+    found: Lines = {}
+    for scenario in summary.scenarios:
+        for arm in scenario.arms:
+            own = [run for run in runs if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+            if line := curve(own, kind.key, kind.scale):
+                found.setdefault(scenario.scenario, {})[arm.sampler] = line
+    return found
+
+
+def _over_compute(summary: StudySummary, lines: Lines, kind: _Kind) -> Figure:
+    """One panel per scenario, one line per sampler."""
+    columns = min(len(lines), _COLUMNS)
+    figure, panels = grid(-(-len(lines) // columns), columns, (6.2 if columns == 1 else 3.4, 3.1))
+    flat = [axes for row in panels for axes in row]
+    look, handles = _looks(summary), {}
+    for axes, scenario in zip(flat, (s for s in summary.scenarios if s.scenario in lines), strict=False):
+        axes.set_title(scenario.scenario)
+        for sampler, line in lines[scenario.scenario].items():
+            axes.fill_between(line.x, line.low, line.high, color=look[sampler].color, alpha=0.15, linewidth=0)
+            handles[sampler] = axes.plot(line.x, line.mean, color=look[sampler].color, linestyle=look[sampler].stroke)[0]
+        _reference(axes, kind, scenario)
+        axes.set_xlabel("charged compute, uniform epochs")
+    for row in panels:
+        row[0].set_ylabel(kind.label)
+    for spare in flat[len(lines) :]:
+        spare.remove()
+    if kind.name == _CLOSE:
+        for row in panels:
+            row[0].set_ylim(_lowest(summary), min(100.0, row[0].get_ylim()[1]))
+    shown = {sampler: handles[sampler] for sampler in look if sampler in handles}
+    _legend(figure, shown, min(len(shown), 2 * max(2, columns)))
+    return figure
+
+
+def _reference(axes: Axes, kind: _Kind, scenario: ScenarioSummary) -> None:
+    """The line that the curves are read against."""
+    rungs = scenario.ladder
+    target = 100 * rungs.targets[HEADLINE[0]] if rungs else None
+    level = {"accuracy": target, _CLOSE: target, "enrichment": 1.0, "concordance": 50.0}[kind.name]
+    if level is not None:
+        axes.axhline(level, color=REFERENCE, linewidth=0.8, linestyle=_DASHES)
+
+
+def _lowest(summary: StudySummary) -> float | None:
+    """The lowest T90 of all scenarios, in per cent; None where no scenario has a target."""
+    return min((100 * scenario.ladder.targets["T90"] for scenario in summary.scenarios if scenario.ladder), default=None)
+
+
+def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
+    """One for all panels, below them. Texts are set afterwards, since matplotlib hides labels that begin with _."""
+    legend = figure.legend(list(handles.values()), ["-"] * len(handles), loc="outside lower center", ncols=columns)
+    for text, label in zip(legend.get_texts(), handles, strict=True):
+        text.set_text(label)
+
+
+def _caption(summary: StudySummary, kind: _Kind) -> str:
+    note = "" if kind.name == "accuracy" and summary.baseline is None else kind.note
+    return f"{kind.told} against charged compute. Lines are means over seeds; bands are {band(*summary.depth)}.{note}"
+
+
+Stored = dict[str, tuple[int, list[dict[str, Any]]]]
+"""Sampler -> the seed shown, and its evaluations that hold a histogram: first, middle, last."""
+
+
+def _stored(scenario: ScenarioSummary, runs: Sequence[RunRecords]) -> Stored:
+    """The first seed of each sampler that stores values."""
+    found: Stored = {}
+    for arm in scenario.arms:
+        own = [run for run in runs if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+        for run in sorted(own, key=lambda run: run.seed):
+            rows = [row for row in run.evaluations if row.get("histogram")]
+            if rows:
+                found[arm.sampler] = (run.seed, [rows[0], rows[len(rows) // 2], rows[-1]] if len(rows) > 2 else rows)
+                break
+    return found
+
+
+def _histograms(stored: Stored, look: dict[str, Look]) -> Figure:
+    """One row per sampler; stored filled, fresh as a line."""
+    columns = max(len(rows) for _, rows in stored.values())
+    figure, panels = grid(len(stored), columns, (2.7, 1.45))
+    for axes_row, (sampler, (_, rows)) in zip(panels, stored.items(), strict=True):
+        for axes, row in zip(axes_row, rows, strict=False):
+            _histogram(axes, row["histogram"], look[sampler].color)
+            axes.set_title(f"{sampler}, step {row['step']}")
+        for axes in axes_row[1:]:
+            axes.tick_params(left=False)
+        for spare in axes_row[len(rows) :]:
+            spare.remove()
+        axes_row[0].set_ylabel("examples, %")
+    for axes in panels[-1]:
+        axes.set_xlabel("base value")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _histogram(axes: Axes, found: dict[str, Any], color: str) -> None:
+    for name, filled in (("stored", True), ("fresh", False)):
+        counts, total = found[name], sum(found[name]) or 1
+        shares = [100 * count / total for count in counts]
+        paint = {"color": color, "alpha": 0.45, "linewidth": 0} if filled else {"color": BASELINE, "linewidth": 0.9}
+        axes.stairs(shares, found["edges"], fill=filled, label=name, **paint)
+    axes.grid(False)
+    axes.locator_params(nbins=4)
+
+
+def _histogram_caption(stored: Stored) -> str:
+    seeds = dict.fromkeys(seed for seed, _ in stored.values())
+    return (
+        "Base values as the sampler stores them (filled) and as they would be if computed now (line), on the same examples, "
+        f"at the first, middle and last evaluation; one run each, seed {', '.join(map(str, seeds))}. Where the two shapes "
+        "differ, the sampler decides by values that are out of date."
+    )

@@ -1,0 +1,80 @@
+"""Numbers and names as Markdown: one way to print each, one way to make a foreign string harmless."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from robuststream.evidence.intervals import Interval
+from robuststream.evidence.speedup import Reach, SpeedUp
+from robuststream.evidence.summary import Gap, Spread
+
+NONE = "–"
+"""Printed where a figure does not exist."""
+
+_SPECIAL = re.compile(r"[&<>|\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+
+
+def escape(value: Any) -> str:
+    """A name or value that shows as itself in text and in a table's cell: no markup, no column break, no line break."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(value).split()))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first `left` columns are set left, the others right. Cells are Markdown already."""
+    rule = [":--" if place < left else "--:" for place in range(len(headers))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, rule, *rows))
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as '12.3 %'."""
+    return NONE if share is None else f"{100 * share:.{digits}f} %"
+
+
+def quantity(value: float | None) -> str:
+    """A count or an amount of any size: '0.485', '49.9', '9 677', '3.1e9'."""
+    if value is None:
+        return NONE
+    if abs(value) >= 1e6:
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(power)}"
+    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
+
+
+def accuracy(spread: Spread | None, digits: int = 2) -> str:
+    """Mean +- sd over seeds, in per cent."""
+    if spread is None:
+        return NONE
+    sd = "" if spread.sd is None else f" ± {100 * spread.sd:.{digits}f}"
+    return f"{100 * spread.mean:.{digits}f}{sd}"
+
+
+def interval(ends: Interval | None, form: str) -> str:
+    """' [low, high]' after an estimate; nothing where there is no interval."""
+    return "" if ends is None else f" [{ends.low:{form}}, {ends.high:{form}}]"
+
+
+def gap(found: Gap | None) -> str:
+    """Points with sign."""
+    return NONE if found is None else f"{found.points:+.2f}{interval(found.interval, '+.2f')}"
+
+
+def ratio(found: SpeedUp | None) -> str:
+    """A speed-up, or a dash where none may be printed."""
+    if found is None or found.ratio is None:
+        return NONE
+    return f"{found.ratio.value:.2f}×{interval(found.ratio.interval, '.2f')}"
+
+
+def reached(found: Reach | None) -> str:
+    """'4 of 5 (38–96 %)' with Wilson's interval."""
+    if found is None:
+        return NONE
+    return f"{found.reached} of {found.runs} ({100 * found.interval.low:.0f}–{100 * found.interval.high:.0f} %)"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return NONE
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"

@@ -1,0 +1,140 @@
+"""From the records of a study to report.md with its figures. Nothing in a report is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from robuststream.evidence.clock import side_by_side
+from robuststream.evidence.flags import Flag
+from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
+from robuststream.records import RunRecords, read_study, write_archive, write_text
+from robuststream.reporting import origin, tables, words
+from robuststream.reporting.markdown import NONE, escape
+from robuststream.reporting.verdict import scenario_verdicts, verdicts
+
+if TYPE_CHECKING:
+    from robuststream.reporting.style import Drawn
+
+REPORT = "report.md"
+
+_PLACES = 6  # named in full beside a flag
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.md`, `figures/` and the archive of finished runs into a study's folder; the path of the report.
+
+    A study that is partly finished is reported as far as it got. Raises UserError where the folder is no study's, or was
+    measured under other rules.
+    """
+    from robuststream.reporting.figures import draw_all  # matplotlib is slow to import, and not needed to refuse a folder
+
+    study, runs = read_study(folder)
+    summary = summarise(study, runs)
+    figures = draw_all(summary, runs, folder / "figures")
+    write_archive(folder, runs)
+    write_text(folder / REPORT, render(study, runs, summary, figures))
+    return folder / REPORT
+
+
+def render(study: dict[str, Any], runs: Sequence[RunRecords], summary: StudySummary, figures: Sequence[Drawn] = ()) -> str:
+    """The report as Markdown; `figures` are what `draw_all` returned."""
+    finished = in_order(study, [run for run in runs if run.result is not None])
+    context = _head(study, summary, finished) | _settings(study, runs, finished)
+    if finished:
+        context |= _results(study, summary, finished) | _figures(figures)
+    environment = Environment(
+        loader=PackageLoader("robuststream.reporting", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template("report.md.jinja").render(context)
+    return "\n".join(_without_double_blanks(text.split("\n")))
+
+
+def _head(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
+    told = [_told(number, flag) for number, flag in enumerate(summary.flags, 1)]
+    return {
+        "name": escape(study["name"]),
+        "about": escape(study["about"]),
+        "asked": words.asked(study, summary, finished),
+        "finished": len(finished),
+        "command": " ".join(study["command"].replace("`", "'").split()),
+        "flags": told,
+        "grave": [flag for flag in told if flag["doubts"] == "everything"],
+        "dash": NONE,
+    }
+
+
+def _told(number: int, flag: Flag) -> dict[str, Any]:
+    places = [escape(place) for place in flag.where]
+    if len(places) > _PLACES:
+        places = [f"{len(places)} combinations of sampler and scenario, marked in the tables"]
+    return {
+        "number": number,
+        "name": flag.name,
+        "doubts": flag.doubts,
+        "where": "; ".join(places),
+        "sentence": escape(flag.sentence),
+    }
+
+
+def _figures(drawn: Sequence[Drawn]) -> dict[str, list[dict[str, Any]]]:
+    """Numbered in the order of the page: the main one, the speed-ups', then what was drawn."""
+    told = [
+        {"number": number, "name": figure.name, "title": escape(figure.title), "caption": figure.caption}
+        for number, figure in enumerate(drawn, 1)
+    ]
+    close = [figure for figure in told[1:] if figure["name"] == "accuracy-close"]
+    return {"main_figure": told[:1], "close": close, "details": [figure for figure in told[1:] if figure not in close]}
+
+
+def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
+    overlapping = side_by_side(finished)
+    return {
+        "verdicts": verdicts(summary),
+        "sections": [_section(scenario, summary) for scenario in summary.scenarios],
+        "main_caption": words.main_caption(summary),
+        "ladder": tables.ladder_table(summary),
+        "no_speedups": words.no_speedups(summary),
+        "speed_intro": words.speed_intro(study["recipe"]),
+        "speed_caption": words.speed_caption(summary, overlapping),
+        "accuracy_caption": words.ACCURACY_CAPTION,
+        "drawn": tables.drawn_table(summary),
+        "costs": tables.cost_table(summary),
+        "seconds_caption": words.seconds_note(overlapping),
+        "phases": tables.phase_table(summary),
+        "counters": tables.counter_table(summary),
+        "noise": {"table": origin.noise_table(finished), "matrices": origin.matrices(finished)},
+        "glossary": words.GLOSSARY.items(),
+    }
+
+
+def _section(scenario: ScenarioSummary, summary: StudySummary) -> dict[str, Any]:
+    return {
+        "title": escape(scenario.scenario),
+        "verdicts": scenario_verdicts(scenario, summary),
+        "main": tables.main_table(scenario, summary),
+        "speed": tables.speedup_table(scenario, summary),
+        "accuracy": tables.accuracy_table(scenario, summary),
+    }
+
+
+def _settings(study: dict[str, Any], runs: Sequence[RunRecords], finished: Sequence[RunRecords]) -> dict[str, Any]:
+    return {
+        "recipe": origin.recipe_table(study["recipe"]),
+        "samplers": origin.sampler_table(study, runs),
+        "scenarios": origin.scenario_table(study, runs),
+        "provenance": origin.provenance_table(study, finished),
+        "rebuild": words.REBUILD,
+    }
+
+
+def _without_double_blanks(lines: Sequence[str]) -> list[str]:
+    """Template blocks that were left out leave their blank lines behind."""
+    return [line for line, before in zip(lines, ["", *lines], strict=False) if line.strip() or before.strip()]

@@ -1,0 +1,109 @@
+"""How every figure looks and how it is saved: the same colour for a sampler everywhere, the same bytes when drawn again."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image  # matplotlib brings it
+
+from robuststream.records import write_bytes
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
+"""Okabe and Ito's colours, told apart without red-green vision; brown stands for their yellow, too pale for a line."""
+
+BASELINE, REFERENCE = "#222222", "#777777"
+
+STROKES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+"""Once the colours are used up they come again, dashed."""
+
+DPI = 110
+
+_PATH, _NUMBER = re.compile(r'\bd="[^"]*"'), re.compile(r"-?\d+\.\d+")
+
+_STYLE: dict[Any, Any] = {
+    "font.sans-serif": ["DejaVu Sans", "Arial"],  # the first comes with matplotlib, so every machine has it
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robuststream",
+    "text.parse_math": False,  # a sampler may be called $x
+}
+
+
+class Look(NamedTuple):
+    """Colour and dashes of one sampler."""
+
+    color: str
+    stroke: Any
+
+
+class Drawn(NamedTuple):
+    """A figure on disk under the report's `figures/`: its name without ending, what to say of it."""
+
+    name: str
+    title: str
+    caption: str
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our style on top of matplotlib's defaults, whatever the user's own settings are; they are back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def looks(labels: Sequence[str], baseline: str | None) -> dict[str, Look]:
+    """A look for every sampler by its place in the study; the baseline is black."""
+    others = [label for label in labels if label != baseline]
+    found = {label: Look(PALETTE[i % len(PALETTE)], STROKES[i // len(PALETTE) % len(STROKES)]) for i, label in enumerate(others)}
+    return {label: found.get(label, Look(BASELINE, "solid")) for label in labels}
+
+
+def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows x columns panels of `size` (width, height) inches each, without pyplot."""
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row")]
+
+
+def save(figure: Figure, name: str, folder: Path) -> None:
+    """As PNG and SVG, small, without a date or a version in either."""
+    pixels, drawing, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    figure.savefig(pixels, format="png", dpi=DPI)
+    # Maximum coverage bounds the error of every pixel; the median cut would merge a thin line's colour with another's.
+    palette = Image.open(pixels).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(small, format="png", optimize=True)
+    write_bytes(folder / f"{name}.png", small.getvalue())
+    figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    write_bytes(folder / f"{name}.svg", _PATH.sub(_rounded, drawing.getvalue().decode()).encode())
+
+
+def _rounded(path: re.Match[str]) -> str:
+    """Coordinates of a path to a hundredth of a point: half the bytes, no visible difference."""
+    return _NUMBER.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), path[0])
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", label).strip("-.")

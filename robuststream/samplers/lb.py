@@ -1,0 +1,23 @@
+"""LB: loss based streaming."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robuststream.contracts import Signals
+from robuststream.samplers._normalised import Normalised
+
+
+@dataclass
+class LB(Normalised):
+    """Draw by probabilities that are set to the loss of the drawn examples, then normalised over the pool.
+
+    Paper: Duda, Jaworski, Cader, Wang, JAISCR 10(1):15-26, 2020, as restated in the project's slides (20.11.2024).
+    Cost: a uniform step and O(N) additions; N forwards once, to initialise.
+    Deviations: none from the slides; the paper's own normalisation is unknown, the group's released one is norm=within_batch.
+    """
+
+    def fresh_values(self, signals: Signals) -> Tensor:
+        return signals.loss

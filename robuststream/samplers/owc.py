@@ -1,0 +1,35 @@
+"""OWC: only wrongly classified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robuststream.contracts import Probe, Signals
+from robuststream.hyperparameters import hyper
+from robuststream.samplers._streaming import Streaming
+
+
+@dataclass
+class OWC(Streaming):
+    """Draw by probabilities that grow by alpha whenever an example is misclassified, normalised over the pool.
+
+    Paper: Duda, Jaworski, Cader, Wang, JAISCR 10(1):15-26, 2020, as restated in the project's slides (20.11.2024).
+    Cost: a uniform step and O(N) additions.
+    Deviations: alpha was not found in any source; 1/N is ours. An example drawn twice in a mini-batch grows once.
+    """
+
+    alpha: float | None = hyper(None, above=0.0, help="added to a misclassified example; null is 1/N")
+
+    def fresh_values(self, signals: Signals) -> Tensor:
+        """(m,) 1 where misclassified: what the stored probabilities are meant to follow."""
+        return (~signals.correct).double()
+
+    def first_values(self, probe: Probe) -> None:
+        self.values_.normalise()
+
+    def store(self, signals: Signals) -> None:
+        alpha = 1.0 / self.pool.size if self.alpha is None else self.alpha
+        self.values_.write(signals.index, self.values_.table[signals.index] + alpha * self.fresh_values(signals))
+        self.values_.normalise()

@@ -1,0 +1,110 @@
+"""`bench`: plan, skip what is finished, execute the rest under a live view, report."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from robuststream import records
+from robuststream.config import Study
+from robuststream.study.execute import Executor, cores
+from robuststream.study.live import LiveView, duration
+from robuststream.study.plan import PlannedRun, plan, study_settings
+from robuststream.study.preflight import estimate, preflight
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Bench:
+    """One call of `bench`. Finished run folders are never touched, so nothing already computed is lost."""
+
+    def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int) -> None:
+        self.study, self.folder, self.command = study, folder, command
+        self.console = Console(highlight=False)
+        self.runs = plan(study, folder)
+        self.to_do = [run for run in self.runs if not run.finished]
+        self.jobs = jobs or self._default_jobs()
+        self.threads = threads
+        preflight(self.runs)
+
+    def run(self) -> int:
+        """Execute and report; the exit code says whether all is done (0), some failed (1), or it was interrupted (130)."""
+        records.make_folder(self.folder)
+        records.write_json(self.folder / "study.json", study_settings(self.study, self.runs, self.command))
+        self._introduce()
+        failed, interrupted = self._execute()
+        self._report()
+        if interrupted:
+            self.console.print("stopped; the same command goes on from here", style="yellow")
+            return INTERRUPTED
+        for run, reason in failed:
+            self.console.print(f"failed: {run.name}: {reason}", style="red", markup=False)
+        return SOME_FAILED if failed else DONE
+
+    def dry_run(self) -> int:
+        """Print every run and whether it is done, and how long the rest will take."""
+        for run in self.runs:
+            self.console.print(f"{'done   ' if run.finished else 'to do  '} {run.name}", markup=False, soft_wrap=True)
+        seconds = estimate(self.to_do, self.jobs)
+        self.console.print(
+            f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
+            f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run); results go to {self.folder}"
+        )
+        return DONE
+
+    def _introduce(self) -> None:
+        study = self.study
+        self.console.print(
+            f"{study.name}: {len(study.samplers)} samplers x {len(study.scenarios)} scenarios x {len(study.seeds)} seeds = "
+            f"{len(self.runs)} runs of {study.recipe.budget} on {study.recipe.data} ({study.recipe.name}); "
+            f"{len(self.runs) - len(self.to_do)} done, {self.jobs} side by side"
+        )
+
+    def _execute(self) -> tuple[list[tuple[PlannedRun, str]], bool]:
+        failed: list[tuple[PlannedRun, str]] = []
+        if not self.to_do:
+            return failed, False
+        executor = Executor(self.jobs, self.threads)
+        view = LiveView(self.console, total=len(self.runs), already=len(self.runs) - len(self.to_do))
+        interrupts = _Interrupts(executor, view)
+        with interrupts, view:
+            for happening in executor.execute(self.to_do):
+                view.tell(happening)
+                if happening.what == "failed":
+                    failed.append((happening.run, happening.detail))
+        return failed, interrupts.count > 0
+
+    def _report(self) -> None:
+        from robuststream.reporting.report import write_report
+        from robuststream.reporting.terminal import summary_table
+
+        path = write_report(self.folder)
+        self.console.print(summary_table(self.folder))
+        self.console.print(f"report: {path}", soft_wrap=True)
+
+    def _default_jobs(self) -> int:
+        """One run per core; on a GPU one at a time, unless asked otherwise."""
+        return 1 if self.runs[0].settings.device != "cpu" else cores()
+
+
+class _Interrupts:
+    """Ctrl-C once: finish the step, save, stop. Twice: stop at once."""
+
+    def __init__(self, executor: Executor, view: LiveView) -> None:
+        self.executor, self.view, self.count = executor, view, 0
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, *_: object) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+        self.view.notice = "stopping after the current steps (again: at once)"
+        self.executor.stop()

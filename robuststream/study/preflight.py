@@ -1,0 +1,51 @@
+"""Before anything is written: does the data exist, do the labels corrupt, does the network fit? And how long will it take?"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from robuststream.config import RunSettings
+from robuststream.errors import UserError
+from robuststream.study.plan import PlannedRun
+from robuststream.training.loop import Stopped, Watch, train
+from robuststream.training.world import build_world
+
+MEASURED_STEPS = 30
+
+
+def preflight(runs: list[PlannedRun]) -> None:
+    """Build the world of one run per scenario, so that a mistake in the settings is answered now. Raises UserError."""
+    first_of_scenario = {run.settings.scenario.label: run.settings for run in reversed(runs)}
+    for settings in first_of_scenario.values():
+        pool = build_world(settings).pool
+        if pool.size < pool.batch_size:
+            raise UserError(
+                f"recipe.batch_size={pool.batch_size} is not possible (the pool holds {pool.size} examples after the "
+                f"validation split)"
+            )
+
+
+def estimate(runs: list[PlannedRun], jobs: int) -> float:
+    """Seconds that these runs will take, from the first steps of the first of them, trained in a folder of its own."""
+    if not runs:
+        return 0.0
+    settings = runs[0].settings
+    with tempfile.TemporaryDirectory() as folder:
+        per_run = _measure(settings, Path(folder))
+    return per_run * len(runs) / jobs
+
+
+def _measure(settings: RunSettings, folder: Path) -> float:
+    asked = 0
+
+    def enough() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > MEASURED_STEPS
+
+    try:
+        result = train(settings, folder, Watch(stop=enough))
+    except Stopped as stopped:
+        return stopped.training / stopped.spent + stopped.evaluation * (settings.recipe.evaluations + 1)
+    return result["seconds"]["train"] + result["seconds"]["evaluation"]

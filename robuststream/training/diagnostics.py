@@ -1,0 +1,125 @@
+"""Diagnostics of rule 10: what was drawn, what is memorised, how old and how true the stored values are. Off the clock.
+
+The clean labels live here, and nothing here is ever handed to a sampler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robuststream.contracts import Sampler, Signals
+from robuststream.data.batches import Batches
+from robuststream.training.evaluation import logits_of
+from robuststream.training.probe import PoolProbe
+
+PANEL = 1000
+"""Examples on which stored values are compared with fresh ones, and wrong labels looked up, at each evaluation."""
+PAIRS = 20_000
+BINS = 24
+
+
+class Diagnostics:
+    """Collects references to what was drawn (nothing is computed on the clock) and turns them into figures when asked."""
+
+    def __init__(self, sampler: Sampler, probe: PoolProbe, batches: Batches, clean: Tensor, generator: torch.Generator) -> None:
+        self.sampler, self.probe, self.batches = sampler, probe, batches
+        self.size, device = len(clean), clean.device
+        self.wrong = batches.labels != clean  # (N,) bool
+        self.panel = torch.randperm(self.size, generator=generator)[:PANEL].to(device)
+        self.pairs = torch.randint(len(self.panel), (2, PAIRS), generator=generator).to(device)
+        where = self.wrong.nonzero().squeeze(1)
+        self.wrong_panel = where[torch.randperm(len(where), generator=generator)[:PANEL].to(device)]
+        self.window: list[tuple[int, Tensor, Tensor]] = []  # (step, (n,) indices, (n,) losses) since the last evaluation
+        self.recent = torch.empty(0, dtype=torch.int64, device=device)  # the last N draws
+        self.last_seen = torch.zeros(self.size, dtype=torch.int64, device=device)  # step of an example's last forward
+
+    def saw(self, step: int, signals: Signals) -> None:
+        """After every step; keeps references only."""
+        self.window.append((step, signals.index, signals.loss))
+
+    def measure(self, network: nn.Module, step: int, with_histogram: bool) -> dict[str, Any]:
+        """All figures at an evaluation; None where one has no meaning for this run or moment."""
+        drawn = torch.cat([index for _, index, _ in self.window]) if self.window else self.recent[:0]
+        loss = torch.cat([loss for _, _, loss in self.window]).double().mean().item() if self.window else None
+        self.recent = torch.cat([self.recent, drawn])[-self.size :]
+        self._note_when_seen()
+        self.window.clear()
+        wrong_drawn, base = _mean(self.wrong[drawn]), _mean(self.wrong)
+        probability = self.sampler.draw_probability()
+        return {
+            "train_loss": loss,
+            "wrong_drawn": wrong_drawn,
+            "enrichment": wrong_drawn / base if base and wrong_drawn is not None else None,
+            "memorised": self._memorised(network),
+            "coverage": len(self.recent.unique()) / self.size if len(self.recent) == self.size else None,
+            "ess": None if probability is None else float(1.0 / (probability.double() ** 2).sum() / self.size),
+            "age": float((step - self.last_seen).double().mean()),
+            **self._compare_stored(network, with_histogram),
+        }
+
+    def _note_when_seen(self) -> None:
+        seen = [(step, index) for step, index, _ in self.window] + self.probe.asked
+        for step, index in sorted(seen, key=lambda pair: pair[0]):
+            self.last_seen[index] = step
+        self.probe.asked.clear()
+
+    def _memorised(self, network: nn.Module) -> float | None:
+        """Share of the wrong labels that the network now predicts."""
+        if not len(self.wrong_panel):
+            return None
+        predicted = logits_of(network, self.batches, self.wrong_panel).argmax(1)
+        return _mean(predicted == self.batches.labels[self.wrong_panel])
+
+    def _compare_stored(self, network: nn.Module, with_histogram: bool) -> dict[str, Any]:
+        """The slides' two experiments: are stored values still ordered as fresh ones, and distributed as they are?"""
+        table = self.sampler.stored_values()
+        if table is None:
+            return {"concordance": None}
+        logits = logits_of(network, self.batches, self.panel)
+        signals = Signals.of(self.panel, self.batches.labels[self.panel], logits)
+        stored, fresh = table[self.panel].double(), self.sampler.fresh_values(signals).double()
+        figures: dict[str, Any] = {"concordance": concordance(stored, fresh, self.pairs)}
+        known = stored.isfinite()
+        if with_histogram and known.any():
+            figures["histogram"] = histograms(stored[known], fresh[known])
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "window": list(self.window),
+            "asked": list(self.probe.asked),
+            "recent": self.recent.clone(),
+            "last_seen": self.last_seen.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.window, self.recent, self.last_seen = list(state["window"]), state["recent"], state["last_seen"]
+        self.probe.asked[:] = state["asked"]
+
+
+def concordance(stored: Tensor, fresh: Tensor, pairs: Tensor) -> float | None:
+    """Share of pairs (2, M) that stored values order as fresh ones do: pairs equal when fresh are left out, equal when stored
+    count one half (the AUC form of Kendall's tau). None where no pair can be told apart."""
+    true = (fresh[pairs[0]] - fresh[pairs[1]]).sign()
+    ours = (stored[pairs[0]] - stored[pairs[1]]).nan_to_num(nan=0.0).sign()  # inf - inf: neither is known
+    told = true != 0
+    return _mean((1.0 + ours[told] * true[told]) / 2.0)
+
+
+def histograms(stored: Tensor, fresh: Tensor) -> dict[str, list[float]]:
+    """Both on common edges, from 0 to the larger 99th percentile (the tail falls into the last bin)."""
+    top = max(float(stored.quantile(0.99)), float(fresh.quantile(0.99)), 1e-12)
+    edges = torch.linspace(0.0, top, BINS + 1, dtype=torch.float64)
+    stored, fresh = (values.cpu().clamp(max=top) for values in (stored, fresh))
+    return {
+        "edges": edges.tolist(),
+        "stored": torch.histogram(stored, edges).hist.tolist(),
+        "fresh": torch.histogram(fresh, edges).hist.tolist(),
+    }
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.double().mean()) if len(values) else None

@@ -1,0 +1,40 @@
+"""The guard of rule 1: nobody touches a global generator or a global flag while a run trains."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def untouched_globals(who: str) -> Iterator[None]:
+    """Fail with the names of what changed; `who` names the plug-ins that could have done it. Off the clock."""
+    before = _globals()
+    yield
+    after = _globals()
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        raise RuntimeError(f"{who} changed {', '.join(changed)}: plug-ins draw from their own generator and set no global flag")
+
+
+def _globals() -> dict[str, Any]:
+    numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 -- only read, to see that nobody drew from it
+    return {
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "CUDA's global generators": [s.numpy().tobytes() for s in torch.cuda.get_rng_state_all()]
+        if torch.cuda.is_initialized()
+        else [],
+        "numpy's global generator": (numpy_state["key"].tobytes(), numpy_state["pos"]),
+        "Python's global generator": random.getstate(),
+        "torch.backends.cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "torch.backends.cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "torch.use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "the default dtype": torch.get_default_dtype(),
+        "gradient mode": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,182 @@
+"""The training loop: draw, perturb, forward, weighted loss, backward, step, observe, and at due moments evaluate and record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from robuststream import records
+from robuststream.config import RunSettings
+from robuststream.contracts import Signals
+from robuststream.training.checkpoint import Best, Checkpoints, Progress, pack, unpack
+from robuststream.training.clock import OFF_CLOCK, PHASES
+from robuststream.training.evaluation import score
+from robuststream.training.guard import untouched_globals
+from robuststream.training.optimizers import learning_rate, set_learning_rate
+from robuststream.training.provenance import provenance
+from robuststream.training.world import build_world
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a run is watched from outside: told of every evaluation, and asked after every step whether to stop."""
+
+    evaluated: Callable[[dict[str, Any]], None] = lambda record: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass
+class Stopped(Exception):
+    """The run was asked to stop; its checkpoint is written. Says what it had cost until then."""
+
+    spent: float  # share of the budget
+    training: float  # seconds on the clock
+    evaluation: float  # seconds off it
+
+
+def train(run: RunSettings, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
+    """Execute one run in its folder, from its checkpoint where there is one, and write and return its result.
+
+    Raises Stopped when `watch.stop()` says so, after saving; RuntimeError where a plug-in broke the rules.
+    """
+    who = f"sampler '{run.sampler.label}' or scenario '{run.scenario.label}'"
+    with untouched_globals(who):
+        result = _Run(run, folder, watch or Watch()).execute()
+    records.write_json(folder / "result.json", result)
+    Checkpoints(folder).remove()
+    return result
+
+
+class _Run:
+    """A run under way: its world, and how far it has come."""
+
+    def __init__(self, run: RunSettings, folder: Path, watch: Watch) -> None:
+        self.run, self.watch = run, watch
+        self.world = build_world(run)
+        self.provenance = provenance(torch.device(run.device))
+        self.checkpoints = Checkpoints(folder)
+        self.progress = Progress()
+
+    def execute(self) -> dict[str, Any]:
+        """Train to the end of the budget and return the result."""
+        world, recipe = self.world, self.run.recipe
+        sampler, network, optimizer = world.sampler, world.network, world.optimizer
+        clock, ledger = world.clock, world.ledger
+
+        clock.to("draw")
+        sampler.start(world.pool, world.probe)
+        self._resume()
+        network.train()
+        while ledger.spent < 1.0:
+            self._between_steps()
+            clock.to("draw")
+            spent = ledger.spent
+            batch = sampler.draw(world.probe, spent)
+
+            clock.to("fetch")
+            images, labels = world.train.fetch(batch.index)
+
+            clock.to("perturb")
+            images = world.scenario.perturb(network, images, labels)
+
+            clock.to("forward")
+            logits = network(images)
+            loss = F.cross_entropy(logits.float(), labels, reduction="none")
+
+            clock.to("backward")
+            optimizer.zero_grad(set_to_none=True)
+            (loss if batch.weight is None else loss * batch.weight).mean().backward()
+
+            clock.to("step")
+            set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
+            optimizer.step()
+
+            clock.to("observe")
+            ledger.steps += 1
+            signals = Signals.of(batch.index, labels, logits, loss)
+            sampler.observe(signals)
+            world.diagnostics.saw(ledger.steps, signals)
+        return self._result(last=self._evaluate())
+
+    def _resume(self) -> None:
+        state = self.checkpoints.load()
+        if state is not None:
+            self.progress = unpack(state, self.world)
+
+    def _between_steps(self) -> None:
+        """Evaluate where it is due; save and stop where that was asked."""
+        clock, ledger = self.world.clock, self.world.ledger
+        if ledger.spent >= self.progress.due / self.run.recipe.evaluations:
+            self._evaluate()
+            clock.to("checkpoint")
+            self.checkpoints.save_if_due(lambda: pack(self.world, self.progress))
+        if self.watch.stop():
+            clock.to("checkpoint")
+            self.checkpoints.save(pack(self.world, self.progress))
+            raise Stopped(ledger.spent, clock.training, clock.seconds["evaluation"])
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Validation accuracy and the diagnostics, as one record; the best weights are kept. Off the clock."""
+        world, clock, ledger, progress = self.world, self.world.clock, self.world.ledger, self.progress
+        clock.to("evaluation")
+        accuracy, loss = score(world.bare, world.validation)
+        at_histogram = not progress.histogram_written or progress.due == self.run.recipe.evaluations // 2 or ledger.spent >= 1.0
+        record = {
+            "step": ledger.steps,
+            "spent": ledger.spent,
+            "forwards": sum(ledger.forwards.values()),
+            "backwards": ledger.backwards,
+            "flops": ledger.flops,
+            "seconds": clock.training,
+            "lr": world.optimizer.param_groups[0]["lr"],
+            "validation_accuracy": accuracy,
+            "validation_loss": loss if math.isfinite(loss) else None,
+            **world.diagnostics.measure(world.bare, ledger.steps, at_histogram),
+        }
+        records.append_record(self.checkpoints.records, record)
+        progress.written += 1
+        progress.histogram_written |= "histogram" in record
+        progress.diverged |= record["validation_loss"] is None
+        # A long probe may have carried the run past several due moments: they are one evaluation.
+        progress.due = int(ledger.spent * self.run.recipe.evaluations) + 1
+        if progress.best is None or accuracy > progress.best.validation_accuracy:
+            weights = {name: value.clone() for name, value in world.bare.state_dict().items()}
+            progress.best = Best(ledger.steps, ledger.spent, accuracy, weights)
+        self.watch.evaluated(record)
+        return record
+
+    def _result(self, last: dict[str, Any]) -> dict[str, Any]:
+        """The run's result, with the only reading of the test set."""
+        world, best = self.world, self.progress.best
+        assert best is not None
+        now = {name: value.clone() for name, value in world.bare.state_dict().items()}
+        at_last, at_best = world.test.read(world.bare, [now, best.weights], world.scenario)
+        world.clock.to("checkpoint")
+        seconds = world.clock.seconds
+        return {
+            "rules": self.run.rules,
+            "diverged": self.progress.diverged,
+            "last": {"validation_accuracy": last["validation_accuracy"], "test_accuracy": at_last.pop("test_accuracy")},
+            "best": {
+                "step": best.step,
+                "spent": best.spent,
+                "validation_accuracy": best.validation_accuracy,
+                "test_accuracy": at_best["test_accuracy"],
+            },
+            "totals": world.ledger.totals(),
+            "seconds": {
+                "train": world.clock.training,
+                "phases": {phase: seconds[phase] for phase in PHASES},
+                **{account: seconds[account] for account in OFF_CLOCK},
+            },
+            **world.facts,
+            "counters": {name: int(count) for name, count in world.sampler.counters().items()},
+            "scenario": at_last,
+            "provenance": self.provenance,
+        }

@@ -1,0 +1,35 @@
+"""The probe that samplers are handed: a metered forward pass without gradient. It holds observed labels only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robuststream.contracts import Signals
+from robuststream.data.batches import Batches
+from robuststream.training.ledger import Metered
+
+CHUNK = 1024
+"""Examples per pass; bounds the memory of a probe of the whole pool."""
+
+
+class PoolProbe:
+    """Signals of any examples of the pool, from plain images; the network is in train mode again afterwards."""
+
+    def __init__(self, network: Metered, batches: Batches, mode: Literal["eval", "train"]) -> None:
+        self.network, self.batches, self.mode = network, batches, mode
+        self.asked: list[tuple[int, Tensor]] = []  # (step, (m,) indices) since the diagnostics last looked
+
+    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
+        clock, ledger = self.network.clock, self.network.ledger
+        previous = clock.to("probe")
+        self.network.train((mode or self.mode) == "train")
+        with torch.no_grad():
+            logits = [self.network(self.batches.plain(part)[0]) for part in index.split(CHUNK)]
+        self.network.train()
+        signals = Signals.of(index, self.batches.labels[index], torch.cat(logits))
+        self.asked.append((ledger.steps, index))
+        clock.to(previous)
+        return signals

@@ -1,0 +1,11 @@
+"""Shared by all tests: one thread, as every run has, and no stray data folder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,191 @@
+"""The command line as a user meets it: real processes, exit codes, what is on screen and what is on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from _runs import without_time
+
+from robuststream import records
+
+SMALL = ("seeds=1", "samplers=uniform,plb", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=4", "budget=2")
+LONG = ("seeds=2", "samplers=uniform,plb", "scenarios=symmetric-40", "recipe.evaluations=5", "budget=40")
+
+
+def robuststream(*arguments: str | Path, cwd: Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "robuststream", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def refused(done: subprocess.CompletedProcess[str], answer: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert answer in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_is_quick_and_does_not_import_torch(tmp_path: Path) -> None:
+    code = "import sys\nsys.argv = ['robuststream', '--help']\nfrom robuststream.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        times.append(time.perf_counter() - began)
+        assert done.returncode == 0
+        assert "bench" in done.stdout
+    assert min(times) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("bench", "noisy-lables"), "did you mean 'noisy-labels'?"),
+        (("bench", "noisy-labels", "samplers=uniform,pbl"), "did you mean 'plb'?"),
+        (("bench", "noisy-labels", "seeds=0"), "seeds=0 is not possible"),
+        (("bench", "noisy-labels", "budget=-1"), "budget.amount=-1.0 is not possible"),
+        (("bench", "noisy-labels", "scenarios.symmetric-40.rate=1.5"), "allowed: 0 to 1"),
+        (("bench", "noisy-labels", "recipe.data=cifar11"), "did you mean 'cifar10'?"),
+        (("bench", "noisy-labels", "recipe.model=mlpp"), "did you mean 'mlp'?"),
+        (("bench", "noisy-labels", "recipe.batch_size=100000"), "batch_size"),
+        (("bench", "noisy-labels", "recipe.train_size=5000"), "5000"),
+        (("bench", "noisy-labels", "--out", "/proc/nowhere"), "results cannot be written"),
+        (("report", "."), "is not a study's folder"),
+        (("check",), "name a sampler to check"),
+        (("check", "gone.py:Gone"), "there is no file gone.py"),
+        (("check", "plb", "warmup=1"), "unknown key 'warmup'"),
+        (("new", "mine.txt"), "not a Python file's name"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], answer: str, tmp_path: Path) -> None:
+    done = robuststream(*arguments, cwd=tmp_path)
+    refused(done, answer)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_of_other_rules_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "noisy-labels"
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text('{"rules": "0.9", "runs": []}')
+    for arguments in (("bench", "noisy-labels"), ("report", folder)):
+        refused(robuststream(*arguments, cwd=tmp_path), "measured under rules 0.9")
+    assert json.loads((folder / "study.json").read_text())["rules"] == "0.9"
+
+
+def test_bench_writes_a_report_and_does_not_repeat_itself(tmp_path: Path) -> None:
+    done = robuststream("bench", "noisy-labels", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "reports" / "noisy-labels"
+    assert "report: reports/noisy-labels/report.md" in done.stdout
+    assert "uniform" in done.stdout
+    assert "plb" in (folder / "report.md").read_text()
+    assert list(folder.glob("figures/*.png"))
+    assert list(folder.glob("figures/*.svg"))
+    runs = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")}
+    assert len(runs) == 2
+
+    again = robuststream("bench", "noisy-labels", *SMALL, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "2 done" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")} == runs
+
+    changed = robuststream("bench", "noisy-labels", *SMALL, "samplers.plb.warmup_epochs=0", cwd=tmp_path)
+    assert changed.returncode == 0
+    assert "1 done" in changed.stdout
+    assert len(list(folder.glob("runs/*/result.json"))) == 3  # the new run beside the old ones
+    assert len(records.read_study(folder)[1]) == 2  # and the report is of the study as last asked for
+
+    report = (folder / "report.md").read_text()
+    (folder / "report.md").unlink()
+    rebuilt = robuststream("report", folder, cwd=tmp_path)
+    assert rebuilt.returncode == 0
+    assert (folder / "report.md").read_text() == report
+
+
+def test_dry_run_plans_and_writes_nothing(tmp_path: Path) -> None:
+    done = robuststream("bench", "noisy-labels", *SMALL, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("to do") == 2
+    assert "about" in done.stdout
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_study_goes_on_to_the_same_results(how: signal.Signals, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    assert robuststream("bench", "noisy-labels", *LONG, cwd=undisturbed).returncode == 0
+
+    command = [sys.executable, "-m", "robuststream", "bench", "noisy-labels", *LONG]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runs = tmp_path / "reports" / "noisy-labels" / "runs"
+    wait_for(lambda: any(path.stat().st_size for path in runs.glob("*/records.jsonl")))
+    os.kill(process.pid, how)
+    code = process.wait(timeout=60)
+    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert len(list(runs.glob("*/result.json"))) < 4
+
+    assert robuststream("bench", "noisy-labels", *LONG, cwd=tmp_path).returncode == 0
+    assert results(tmp_path) == results(undisturbed)
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n"
+        "@dataclass\nclass Mine(Streaming):\n    def fresh_values(self, signals):\n        raise ValueError('mine is broken')\n"
+    )
+    arguments = [part.replace("uniform,plb", "mine.py:Mine,uniform") for part in SMALL]
+    done = robuststream("bench", "noisy-labels", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "mine is broken" in done.stdout
+    assert len(list(tmp_path.glob("reports/noisy-labels/runs/uniform*/result.json"))) == 1
+
+
+def test_the_new_sampler_passes_its_checks_and_benches(tmp_path: Path) -> None:
+    assert robuststream("new", "close_call.py", cwd=tmp_path).returncode == 0
+    checked = robuststream("check", "close_call.py:CloseCall", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    arguments = [part.replace("uniform,plb", "uniform,close_call.py:CloseCall") for part in SMALL]
+    assert robuststream("bench", "noisy-labels", *arguments, cwd=tmp_path).returncode == 0
+    refused(robuststream("new", "close_call.py", cwd=tmp_path), "exists already")
+
+
+@pytest.mark.parametrize("what", ["samplers", "scenarios", "datasets", "models", "studies"])
+def test_list_names_everything(what: str, tmp_path: Path) -> None:
+    done = robuststream("list", what, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = {
+        "samplers": ("kakurenbo", "max_hidden: 0.3", "arXiv 1910.00762", "Cost:"),
+        "scenarios": ("label-noise", "rate: 0.4"),
+        "datasets": ("fashion-mnist", "emnist-letters"),
+        "models": ("paper-cnn", "hidden: 256"),
+        "studies": ("bench noisy-labels", "recipe=digits-cnn"),
+    }
+    for words in expected[what]:
+        assert words in done.stdout
+
+
+def test_doctor_speaks(tmp_path: Path) -> None:
+    assert "torch" in robuststream("doctor", cwd=tmp_path).stdout
+
+
+def results(where: Path) -> dict[str, object]:
+    folder = where / "reports" / "noisy-labels" / "runs"
+    found = {path.parent.name: without_time(json.loads(path.read_text())) for path in folder.glob("*/result.json")}
+    assert len(found) == 4
+    return found
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    began = time.monotonic()
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() - began < seconds
+        time.sleep(0.02)

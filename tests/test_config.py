@@ -1,0 +1,151 @@
+"""Settings: what is read, what an override changes, and how each mistake is answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robuststream.config import config_folder, load_study, recipe_names, study_names
+from robuststream.errors import UserError
+from robuststream.study.plan import plan
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_shipped_study_plans(name: str) -> None:
+    study = load_study(name)
+    runs = plan(study, Path("somewhere"))
+    assert len(runs) == len(study.samplers) * len(study.scenarios) * len(study.seeds)
+    assert len({run.folder for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_says_what_to_expect(name: str) -> None:
+    assert load_study("noisy-labels", [f"recipe={name}"]).recipe.name == name
+    head = (config_folder() / "recipes" / f"{name}.yaml").read_text().split("\n\n")[0]
+    assert head.startswith("#")
+
+
+def test_overrides_reach_every_level() -> None:
+    study = load_study(
+        "noisy-labels",
+        [
+            "seeds=[3, 7]",
+            "budget=500 steps",
+            "recipe.lr=1e-3",
+            "recipe.augment.crop=2",
+            "samplers.plb.warmup_epochs=2",
+            "scenarios.symmetric-40.rate=0.5",
+        ],
+    )
+    assert study.seeds == [3, 7]
+    assert (study.recipe.budget.amount, study.recipe.budget.unit) == (500, "steps")
+    assert study.recipe.lr == 0.001
+    assert study.recipe.augment.crop == 2
+    assert next(s for s in study.samplers if s.label == "plb").given == {"warmup_epochs": 2}
+    assert next(s for s in study.scenarios if s.label == "symmetric-40").given["rate"] == 0.5
+
+
+def test_selecting_arms_keeps_their_settings_and_adds_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: digits-cnn\nsamplers: {slow: {kind: plb, warmup_epochs: 5}}\nscenarios: {clean: }\n")
+    study = load_study(str(path), ["samplers=slow,uniform"])
+    assert [(s.label, s.kind, s.given) for s in study.samplers] == [
+        ("slow", "plb", {"warmup_epochs": 5}),
+        ("uniform", "uniform", {}),
+    ]
+    assert study.name == "mine"
+    assert study.seeds == [0, 1, 2, 3, 4]
+
+
+def test_the_arms_of_a_block_stand_together_in_an_order_that_differs() -> None:
+    runs = plan(load_study("noisy-labels"), Path("somewhere"))
+    arms = len(load_study("noisy-labels").samplers)
+    blocks = [runs[start : start + arms] for start in range(0, len(runs), arms)]
+    for block in blocks:
+        assert len({(run.settings.seed, run.settings.scenario.label) for run in block}) == 1
+    assert len({tuple(run.settings.sampler.label for run in block) for block in blocks}) > 5
+
+
+def test_hyperparameters_are_spelled_out_in_a_run() -> None:
+    run = plan(load_study("noisy-labels", ["samplers=plb"]), Path("somewhere"))[0]
+    assert run.settings.sampler.settings == {"warmup_epochs": 1.0, "refresh": "pre"}
+
+
+MISTAKES = {
+    "an unknown study": ("noisy-lables", [], "unknown study 'noisy-lables'; did you mean 'noisy-labels'?"),
+    "an unknown recipe": ("noisy-labels", ["recipe=digit-cnn"], "unknown recipe 'digit-cnn'; did you mean 'digits-cnn'?"),
+    "an unknown sampler": ("noisy-labels", ["samplers=uniform,pbl"], "unknown sampler 'pbl'; did you mean 'plb'?"),
+    "an unknown scenario": ("noisy-labels", ["scenarios=simmetric-40"], "did you mean 'symmetric-40'?"),
+    "an unknown key": ("noisy-labels", ["seed=3"], "unknown key 'seed'; did you mean 'seeds'?"),
+    "an unknown recipe key": ("noisy-labels", ["recipe.lrr=3"], "unknown key 'recipe.lrr'; did you mean 'lr'?"),
+    "an unknown nested key": ("noisy-labels", ["recipe.augment.flp=true"], "did you mean 'flip'?"),
+    "an unknown arm": ("noisy-labels", ["samplers.plbb.refresh=post"], "did you mean 'plb'?"),
+    "settings of a plain value": ("noisy-labels", ["recipe.lr.value=3"], "'lr' has no settings of its own"),
+    "no seeds": ("noisy-labels", ["seeds=0"], "seeds=0 is not possible"),
+    "a seed twice": ("noisy-labels", ["seeds=[1, 1]"], "named twice"),
+    "seeds that are words": ("noisy-labels", ["seeds=many"], "seeds='many' is not possible"),
+    "a negative budget": ("noisy-labels", ["budget=-1"], "budget.amount=-1.0 is not possible"),
+    "an infinite budget": ("noisy-labels", ["budget=.inf"], "budget.amount=inf is not possible"),
+    "a budget in hours": ("noisy-labels", ["budget=3 hours"], "'epochs', 'steps', 'backwards' or 'seconds'"),
+    "a budget of words": ("noisy-labels", ["budget=much"], "500 steps"),
+    "a rate above 1": ("noisy-labels", ["scenarios.symmetric-40.rate=1.5"], "rate=1.5 is not possible (allowed: 0 to 1)"),
+    "a rate in words": ("noisy-labels", ["scenarios.symmetric-40.rate=high"], "must be a number"),
+    "an unknown hyperparameter": ("noisy-labels", ["samplers.plb.warmup_epoch=1"], "did you mean 'warmup_epochs'?"),
+    "an unknown choice": ("noisy-labels", ["samplers.plb.refresh=later"], "allowed: pre | post"),
+    "not an override": ("noisy-labels", ["seeds"], "'seeds' is not an override; write key=value"),
+    "a value that does not parse": ("noisy-labels", ["seeds=[1,"], "does not parse"),
+    "a missing file of a sampler": ("noisy-labels", ["samplers=gone.py:Gone"], "there is no file gone.py"),
+    "a device of another maker": ("noisy-labels", ["device=tpu"], "device=tpu is not possible"),
+    "a missing study file": ("gone.yaml", [], "there is no such file"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_answered_in_one_line(mistake: str) -> None:
+    name, overrides, answer = MISTAKES[mistake]
+    with pytest.raises(UserError) as told:
+        plan(load_study(name, overrides), Path("somewhere"))
+    assert answer in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+STUDIES = {
+    "recipe: digits-cnn\nsamplers: {uniform: }\nscenarios: {clean: }\nrecipe: [": "does not parse",
+    "recipe: digits-cnn\nscenarios: {clean: }": "has no samplers",
+    "recipe: digits-cnn\nsamplers: {}\nscenarios: {clean: }": "has no samplers",
+    "recipe: digits-cnn\nsamplers: {uniform: }": "has no scenarios",
+    "recipe: digits-cnn\nsamplers: [uniform]\nscenarios: {clean: }": "must be a mapping",
+    "samplers: {uniform: }\nscenarios: {clean: }": "'recipe' is missing",
+    "- a\n- list": "must be a mapping",
+    "recipe: {data: digits}\nsamplers: {uniform: }\nscenarios: {clean: }": "is missing",
+    "\x00": "does not parse",
+}
+
+
+@pytest.mark.parametrize("text", STUDIES)
+def test_each_broken_study_file_is_answered_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as told:
+        load_study(str(path))
+    assert STUDIES[text] in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+PLUGINS = {
+    "import nothing_of_that_name": "does not import: ModuleNotFoundError",
+    "def broken(": "does not import: SyntaxError",
+    "class Other: pass": "defines no class 'Mine'",
+    "class Mine: pass": "is not a subclass of robuststream.contracts.Sampler",
+}
+
+
+@pytest.mark.parametrize("text", PLUGINS)
+def test_each_broken_plugin_file_is_answered_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as told:
+        plan(load_study("noisy-labels", [f"samplers=uniform,{path}:Mine"]), Path("somewhere"))
+    assert PLUGINS[text] in str(told.value)
+    assert "\n" not in str(told.value)

@@ -1,0 +1,15 @@
+"""PEB (PMLR 263:17-24, eq. 6), a second time."""
+
+from __future__ import annotations
+
+from twins._shared import Dice, TwinSignals
+from twins._streaming import StreamingTwin
+
+
+class PEBTwin(StreamingTwin):
+    def __init__(self, size: int, batch_size: int, dice: Dice, warmup_epochs: float = 1.0, refresh: str = "pre") -> None:
+        super().__init__(size, batch_size, dice, warmup_epochs, refresh)
+
+    def measure(self, signals: TwinSignals) -> list[float]:
+        """b_i = H(sigma(y_i))."""
+        return signals.entropy()
