@@ -59,7 +59,8 @@ def bench(
 
     from robuststream.study.bench import Bench
 
-    command = shlex.join(["robuststream", "bench", study, *(overrides or [])])
+    options = ["--timed"] * timed + ["--jobs", str(jobs)] * (jobs > 0) + ["--threads", str(threads)] * (threads > 1)
+    command = shlex.join(["robuststream", "bench", study, *(overrides or []), *options])
     bench = Bench(settings, folder, command, jobs=1 if timed else jobs, threads=threads)
     sys.exit(bench.dry_run() if dry_run else bench.run())
 

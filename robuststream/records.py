@@ -24,11 +24,12 @@ A result (result.json):
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from robuststream.errors import UserError
 RULES = "1.0"
 """Version of the rules of measurement. A report refuses to mix versions."""
 
-ARCHIVE = "runs.jsonl"
+ARCHIVE = "runs.jsonl.gz"
 """Every finished run of a study as one line: what is kept of a study when its run folders are not."""
 
 
@@ -126,7 +127,7 @@ def read_run(folder: Path) -> RunRecords | None:
 
 
 def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
-    """The study's own settings and all its runs: from the run folders, or where there are none from the archive.
+    """The study's own settings and all its runs: from the run folders, and those that have none from the archive.
 
     Raises UserError where this is no study's folder, or one written under other rules of measurement.
     """
@@ -135,9 +136,8 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     study = json.loads((folder / "study.json").read_text())
     check_rules(study, folder)
     found = [read_run(path) for path in sorted((folder / "runs").glob("*")) if path.is_dir()]
-    runs = [run for run in found if run is not None] or _read_archive(folder / ARCHIVE)
-    wanted = set(study.get("runs", []))
-    return study, [run for run in runs if run_name(run.settings) in wanted]
+    runs = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *(run for run in found if run))}
+    return study, [runs[name] for name in study.get("runs", []) if name in runs]
 
 
 def check_rules(study: dict[str, Any], folder: Path) -> None:
@@ -150,12 +150,13 @@ def check_rules(study: dict[str, Any], folder: Path) -> None:
 
 
 def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:
-    """Keep every finished run as one line beside the report."""
-    lines = [json.dumps({"settings": r.settings, "evaluations": r.evaluations, "result": r.result}) for r in runs if r.result]
-    write_text(folder / ARCHIVE, "".join(line + "\n" for line in lines))
+    """Keep every finished run as one line beside the report, and what the archive held before. The same runs, the same bytes."""
+    kept = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *runs) if run.result}
+    lines = [json.dumps(asdict(kept[name]), separators=(",", ":")) + "\n" for name in sorted(kept)]
+    write_bytes(folder / ARCHIVE, gzip.compress("".join(lines).encode(), mtime=0))
 
 
 def _read_archive(path: Path) -> list[RunRecords]:
     if not path.exists():
         return []
-    return [RunRecords(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [RunRecords(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]

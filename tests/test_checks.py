@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import broken_plugins as plugins
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import broken_plugins as plugins
 from robuststream import registry
 from robuststream.checks import CHECKS, run_checks
 from robuststream.checks.draws import difference

@@ -413,7 +413,9 @@ def test_only_the_given_generator_moves_and_only_for_augmentation() -> None:
 def test_nothing_is_read_back_to_the_host(crop: int) -> None:
     """Fake tensors have no values: whatever asks for one raises."""
     with FakeTensorMode():
-        split = Split(torch.empty(9, 3, 7, 5, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.arange(9), 3, "fake", 9)
+        split = Split(
+            torch.empty(9, 3, 7, 5, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.arange(9), 3, "fake", 9
+        )
         batches = Batches(split, crop=crop, flip=bool(crop), generator=torch.Generator())
         for images, labels in (batches.fetch(torch.arange(4)), batches.plain(torch.arange(4))):
             assert images.shape == (4, 3, 7, 5)

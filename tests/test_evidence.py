@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _fake_study import CHANCE, HALF, NEVER, TWICE, UNIFORM, Arm, World, fake_runs
 from scipy import stats
 
+from _fake_study import CHANCE, HALF, NEVER, TWICE, UNIFORM, Arm, World, fake_runs
 from robuststream.evidence.clock import side_by_side
 from robuststream.evidence.intervals import bca_interval, holm, paired_ratio, sign_flip_p, t_interval, wilson
 from robuststream.evidence.speedup import cost_to_target, ladder, speed_up

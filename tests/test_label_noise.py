@@ -25,7 +25,9 @@ def split(size: int, num_classes: int = 10, dataset: str = "cifar10") -> Split:
         num_classes, size=size, p=np.arange(1, num_classes + 1) / (num_classes * (num_classes + 1) / 2)
     )
     rows = torch.arange(size).flip(0) * 3
-    return Split(torch.zeros(size, 1, 2, 2, dtype=torch.uint8), torch.from_numpy(drawn).long(), rows, num_classes, dataset, 3 * size)
+    return Split(
+        torch.zeros(size, 1, 2, 2, dtype=torch.uint8), torch.from_numpy(drawn).long(), rows, num_classes, dataset, 3 * size
+    )
 
 
 def corrupted(train: Split, seed: int = 0, **settings: Any) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import html
 import io
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from _fake_study import HALF, NEVER, TWICE, UNIFORM, Arm, World, fake_runs, fake_study
 from PIL import Image
 from rich.console import Console
 
+from _fake_study import HALF, NEVER, TWICE, UNIFORM, Arm, World, fake_runs, fake_study
+from robuststream import records
 from robuststream.errors import UserError
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import Reach
@@ -114,7 +116,7 @@ def test_the_same_records_give_the_same_bytes_also_from_the_archive(folder: Path
     for path in (copy / "figures").iterdir():
         path.unlink()
     write_report(copy)
-    for path in (folder / "report.md", folder / "runs.jsonl", *(folder / "figures").iterdir()):
+    for path in (folder / "report.md", folder / records.ARCHIVE, *(folder / "figures").iterdir()):
         assert (copy / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
@@ -127,7 +129,7 @@ def test_figures_of_a_large_study_stay_small_and_keep_every_colour(tmp_path: Pat
     for label, look in looks([arm.label for arm in arms], "uniform").items():
         color = [int(look.color[place : place + 2], 16) for place in (1, 3, 5)]
         assert (abs(pixels - color).max(1) < 15).any(), f"{label}'s line has lost its colour"
-    assert len((study / "runs.jsonl").read_text().splitlines()) == 120
+    assert len(gzip.decompress((study / records.ARCHIVE).read_bytes()).splitlines()) == 120
     assert sum(path.stat().st_size for path in (study / "figures").iterdir()) < 800_000
     assert (study / "report.md").stat().st_size < 60_000
 
@@ -162,6 +164,20 @@ def test_without_uniform_there_are_tables_but_no_speed_ups(tmp_path: Path) -> No
     assert "None: this study has no sampler of kind uniform" in text
     assert rows_of(text, "### clean")[2] == ["plb", "5", "91.00 ± 0.63", "–", "–", "–"]
     assert "The dashed line is T95" not in text
+
+
+def test_a_study_of_uniform_alone_has_nothing_to_compare(tmp_path: Path) -> None:
+    text = report_of(fake_study(tmp_path / "alone", (UNIFORM,), (World(), NOISY)))
+    assert text.count("no other sampler has a finished run") == 2  # speed, accuracy
+    assert rows_of(text, "### clean")[2][0] == "uniform"
+
+
+def test_figures_that_an_earlier_report_had_are_removed(tmp_path: Path) -> None:
+    study = fake_study(tmp_path / "stale", (UNIFORM,), seeds=1)
+    (study / "figures").mkdir()
+    (study / "figures" / "histograms-9-gone.svg").write_text("")
+    write_report(study)
+    assert {path.stem for path in (study / "figures").iterdir()} == {"accuracy", "accuracy-close"}
 
 
 def test_a_target_that_uniform_misses_is_not_blamed_on_the_arm(tmp_path: Path) -> None:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from twins._world import RIGHT, UNSURE, WRONG, Crafted, Random, crafted
 
 from robuststream import registry
 from robuststream.contracts import Pool, Sampler, Signals
 from robuststream.samplers._values import Values
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from twins._world import RIGHT, UNSURE, WRONG, Crafted, Random, crafted
 
 
 def started(name: str, size: int, batch_size: int, probe: Any, seed: int = 3, **settings: Any) -> Sampler:

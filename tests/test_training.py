@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from _runs import settings, without_time
 
+from _runs import settings, without_time
 from robuststream import records, registry
 from robuststream.config import Budget, RunSettings
 from robuststream.contracts import Batch, Scenario
@@ -19,7 +19,7 @@ from robuststream.models._build import build
 from robuststream.samplers.uniform import Uniform
 from robuststream.training import loop
 from robuststream.training.clock import OFF_CLOCK, PHASES
-from robuststream.training.diagnostics import concordance
+from robuststream.training.diagnostics import PANEL, concordance
 from robuststream.training.ledger import Cost, Ledger
 from robuststream.training.loop import Stopped, Watch, train
 from robuststream.training.optimizers import learning_rate
@@ -315,7 +315,7 @@ def test_diagnostics_of_a_storing_sampler(tmp_path: Path) -> None:
     assert 0.4 < recorded[-1]["concordance"] <= 1.0
     assert recorded[-1]["age"] > 0
     histogram = recorded[-1]["histogram"]
-    assert sum(histogram["stored"]) == sum(histogram["fresh"]) == 600
+    assert sum(histogram["stored"]) == sum(histogram["fresh"]) == PANEL
     assert sum("histogram" in record for record in recorded) == 3
 
 

@@ -6,30 +6,21 @@ import io
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from robuststream import registry
+from robuststream.contracts import Sampler
 from twins import CASES, TWINS, Case, title
 from twins._shared import Twin
 from twins._world import FakeNetwork, Net, TorchDice, TwinNet, pool_of
 
-from robuststream import registry
-from robuststream.contracts import Sampler
-
 SEED = 11
 SHAPES = [(103, 8, 320), (48, 16, 120), (13, 13, 60)]
 """(N, n, steps): N not a multiple of n; a multiple; one mini-batch as large as the pool."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Pair:

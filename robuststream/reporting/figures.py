@@ -1,4 +1,4 @@
-"""The figures of a report: curves against charged compute, and histograms of stored and fresh base values."""
+"""The figures of a report: curves against charged compute, and the histograms of `histograms`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.curves import Curve, band, curve
-from robuststream.reporting.style import BASELINE, REFERENCE, Drawn, Look, file_name, grid, looks, save, styled
+from robuststream.reporting.histograms import caption, histograms, stored_values
+from robuststream.reporting.style import REFERENCE, Drawn, Look, file_name, grid, looks, save, styled
 
 _COLUMNS = 3
 _DASHES = (0, (2, 2))
@@ -88,10 +89,10 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path) ->
                 save(_over_compute(summary, lines, kind), kind.name, folder)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
         for place, scenario in enumerate(summary.scenarios, 1):
-            if stored := _stored(scenario, finished):
+            if stored := stored_values(scenario, finished):
                 name = f"histograms-{place}-{file_name(scenario.scenario)}"
-                save(_histograms(stored, _looks(summary)), name, folder)
-                found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", _histogram_caption(stored)))
+                save(histograms(stored, _looks(summary)), name, folder)
+                found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", caption(stored)))
     _remove_others(folder, found)
     return found
 
@@ -170,58 +171,3 @@ def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 def _caption(summary: StudySummary, kind: _Kind) -> str:
     note = "" if kind.name == "accuracy" and summary.baseline is None else kind.note
     return f"{kind.told} against charged compute. Lines are means over seeds; bands are {band(*summary.depth)}.{note}"
-
-
-Stored = dict[str, tuple[int, list[dict[str, Any]]]]
-"""Sampler -> the seed shown, and its evaluations that hold a histogram: first, middle, last."""
-
-
-def _stored(scenario: ScenarioSummary, runs: Sequence[RunRecords]) -> Stored:
-    """The first seed of each sampler that stores values."""
-    found: Stored = {}
-    for arm in scenario.arms:
-        own = [run for run in runs if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
-        for run in sorted(own, key=lambda run: run.seed):
-            rows = [row for row in run.evaluations if row.get("histogram")]
-            if rows:
-                found[arm.sampler] = (run.seed, [rows[0], rows[len(rows) // 2], rows[-1]] if len(rows) > 2 else rows)
-                break
-    return found
-
-
-def _histograms(stored: Stored, look: dict[str, Look]) -> Figure:
-    """One row per sampler; stored filled, fresh as a line."""
-    columns = max(len(rows) for _, rows in stored.values())
-    figure, panels = grid(len(stored), columns, (2.7, 1.45))
-    for axes_row, (sampler, (_, rows)) in zip(panels, stored.items(), strict=True):
-        for axes, row in zip(axes_row, rows, strict=False):
-            _histogram(axes, row["histogram"], look[sampler].color)
-            axes.set_title(f"{sampler}, step {row['step']}")
-        for axes in axes_row[1:]:
-            axes.tick_params(left=False)
-        for spare in axes_row[len(rows) :]:
-            spare.remove()
-        axes_row[0].set_ylabel("examples, %")
-    for axes in panels[-1]:
-        axes.set_xlabel("base value")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
-
-
-def _histogram(axes: Axes, found: dict[str, Any], color: str) -> None:
-    for name, filled in (("stored", True), ("fresh", False)):
-        counts, total = found[name], sum(found[name]) or 1
-        shares = [100 * count / total for count in counts]
-        paint = {"color": color, "alpha": 0.45, "linewidth": 0} if filled else {"color": BASELINE, "linewidth": 0.9}
-        axes.stairs(shares, found["edges"], fill=filled, label=name, **paint)
-    axes.grid(False)
-    axes.locator_params(nbins=4)
-
-
-def _histogram_caption(stored: Stored) -> str:
-    seeds = dict.fromkeys(seed for seed, _ in stored.values())
-    return (
-        "Base values as the sampler stores them (filled) and as they would be if computed now (line), on the same examples, "
-        f"at the first, middle and last evaluation; one run each, seed {', '.join(map(str, seeds))}. Where the two shapes "
-        "differ, the sampler decides by values that are out of date."
-    )

@@ -91,8 +91,8 @@ def save(figure: Figure, name: str, folder: Path) -> None:
     """As PNG and SVG, small, without a date or a version in either."""
     pixels, drawing, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=DPI)
-    # Maximum coverage bounds the error of every pixel; the median cut would merge a thin line's colour with another's.
-    palette = Image.open(pixels).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # A palette takes a third of the bytes. The octree keeps lines and areas; a median cut merges a thin line with another.
+    palette = Image.open(pixels).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(small, format="png", optimize=True)
     write_bytes(folder / f"{name}.png", small.getvalue())
     figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})

@@ -49,7 +49,8 @@ def verdicts(summary: StudySummary) -> list[str]:
     judged = [scenario for scenario in summary.scenarios if scenario.ladder]
     if not judged:
         return ["**In short:** uniform has no finished run yet, so nothing can be compared with it."]
-    speed = _in_short(judged, speed_side, _SPEED | {"rare": "did not get there in most runs"})
+    unreached = {"rare": "did not get there in most runs", "unset": "uniform's own runs seldom got there, so no speed-up"}
+    speed = _in_short(judged, speed_side, _SPEED | unreached)
     accuracies = _in_short(judged, accuracy_side, _ACCURACY)
     return [
         f"**Compute (charged FLOPs) to {RUNG}:** {speed}.",
@@ -114,6 +115,8 @@ def _in_short(judged: Sequence[ScenarioSummary], side: Callable[[ArmSummary], Si
         named = ", ".join(escape(label) + ("" if len(judged) == 1 else f" ({n} of {len(judged)})") for label, n in counted)
         if named:
             told.append(f"{word}: {named or 'none'}")
+    if not told:
+        return "no other sampler has a finished run"
     if len(judged) > 1:
         told[-1] += " (in parentheses: in how many scenarios)"
     return "; ".join(told)

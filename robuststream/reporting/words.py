@@ -130,7 +130,7 @@ ACCURACY_CAPTION = (
 
 REBUILD = (
     "`robuststream report FOLDER` writes this page and its figures anew from the study's folder; the same records give the same "
-    "bytes. Where the run folders are gone, `runs.jsonl` beside this page holds every finished run and is enough. To measure "
+    "bytes. Where the run folders are gone, `runs.jsonl.gz` beside this page holds every finished run and is enough. To measure "
     "anew, use the command under [Provenance](#provenance)."
 )
 

@@ -12,8 +12,9 @@ from robuststream.hyperparameters import hyper
 from robuststream.samplers._deck import Deck
 from robuststream.samplers._values import write_largest
 
-CAP_SCHEDULE = ((0.3, 1.0), (0.6, 0.8), (0.8, 0.6), (1.0, 0.4))
-"""(until this spent share of the budget, factor of the cap): the released CIFAR-100 script, epochs 60, 120, 160 of 200."""
+CAP_SCHEDULE = ((0.3, 1.0), (0.6, 0.8), (0.8, 0.6), (torch.inf, 0.4))
+"""(up to, not including, this spent share of the budget; factor of the cap): the released CIFAR-100 script's 60, 120, 160 of 200
+epochs."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Kakurenbo(Sampler):
         """Look at the hidden, hide anew, and return the visible. May wait for the device: this is the epoch's border."""
         for part in self.hidden_.split(self.pool.batch_size) if len(self.hidden_) else ():
             self.observe(probe(part, mode="train" if self.official_quirks else None))
-        cap = self.max_hidden * next(factor for until, factor in CAP_SCHEDULE if progress <= until)
+        cap = self.max_hidden * next(factor for until, factor in CAP_SCHEDULE if progress < until)
         easiest = self.loss_.argsort(stable=True)[: int(cap * self.pool.size)]
         learned = (self.correct_[easiest] > 0) & (self.confidence_[easiest] >= self.threshold)
         self.hidden_ = easiest[learned]

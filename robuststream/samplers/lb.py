@@ -17,6 +17,7 @@ class LB(Normalised):
     Paper: Duda, Jaworski, Cader, Wang, JAISCR 10(1):15-26, 2020, as restated in the project's slides (20.11.2024).
     Cost: a uniform step and O(N) additions; N forwards once, to initialise.
     Deviations: none from the slides; the paper's own normalisation is unknown, the group's released one is norm=within_batch.
+        Taken literally, probabilities of examples not drawn shrink at every step until they are exactly 0 in float64.
     """
 
     def fresh_values(self, signals: Signals) -> Tensor:

@@ -101,7 +101,7 @@ class LabelNoise(Scenario):
     noise: str = hyper("symmetric", choices=tuple(KINDS), help="which labels become which")
     rate: float = hyper(0.4, low=0, high=1, help="share of examples that flip; not read by noise: file")
     inclusive: bool = hyper(False, help="symmetric: draw from all K classes; the realised rate is then about rate (K-1)/K")
-    map: str | dict[Any, Any] | None = hyper(  # noqa: RUF009 (a dataclasses.field, in effect)
+    map: str | dict[Any, Any] | None = hyper(
         None, help="asymmetric: a shipped map's name or {class: class}; null is the map that belongs to the data set"
     )
     file: str | None = hyper(None, help="file: labels as .npy, .npz or .txt, one per row of the data set's training order")

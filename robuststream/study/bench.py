@@ -47,7 +47,7 @@ class Bench:
         """Print every run and whether it is done, and how long the rest will take."""
         for run in self.runs:
             self.console.print(f"{'done   ' if run.finished else 'to do  '} {run.name}", markup=False, soft_wrap=True)
-        seconds = estimate(self.to_do, self.jobs)
+        seconds = estimate(self.to_do, self.jobs, self.threads)
         self.console.print(
             f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
             f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run); results go to {self.folder}"

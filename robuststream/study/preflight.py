@@ -5,8 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import torch
+
 from robuststream.config import RunSettings
 from robuststream.errors import UserError
+from robuststream.study.allocator import keep_memory
 from robuststream.study.plan import PlannedRun
 from robuststream.training.loop import Stopped, Watch, train
 from robuststream.training.world import build_world
@@ -26,12 +29,14 @@ def preflight(runs: list[PlannedRun]) -> None:
             )
 
 
-def estimate(runs: list[PlannedRun], jobs: int) -> float:
+def estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float:
     """Seconds that these runs will take, from the first steps of the first of them, trained in a folder of its own."""
     if not runs:
         return 0.0
     settings = runs[0].settings
     with tempfile.TemporaryDirectory() as folder:
+        keep_memory()
+        torch.set_num_threads(threads)
         per_run = _measure(settings, Path(folder))
     return per_run * len(runs) / jobs
 

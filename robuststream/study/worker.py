@@ -15,6 +15,7 @@ import torch
 from robuststream import records
 from robuststream.config import RunSettings
 from robuststream.errors import UserError
+from robuststream.study.allocator import keep_memory
 from robuststream.training.loop import Stopped, Watch, train
 
 
@@ -26,6 +27,7 @@ def work(connection: Connection, stop: Event, threads: int, parent: int) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
+    keep_memory()
     watch = Watch(
         evaluated=lambda record: connection.send(("evaluated", record)),
         stop=lambda: stop.is_set() or os.getppid() != parent,

@@ -15,7 +15,7 @@ from robuststream.data.batches import Batches
 from robuststream.training.evaluation import logits_of
 from robuststream.training.probe import PoolProbe
 
-PANEL = 1000
+PANEL = 256
 """Examples on which stored values are compared with fresh ones, and wrong labels looked up, at each evaluation."""
 PAIRS = 20_000
 BINS = 24
@@ -81,6 +81,8 @@ class Diagnostics:
         logits = logits_of(network, self.batches, self.panel)
         signals = Signals.of(self.panel, self.batches.labels[self.panel], logits)
         stored, fresh = table[self.panel].double(), self.sampler.fresh_values(signals).double()
+        if abs(float(table.double().sum()) - 1.0) < 1e-6:  # probabilities: compared with fresh ones, normalised alike
+            fresh = fresh / (fresh.mean() * self.size).clamp(min=1e-12)
         figures: dict[str, Any] = {"concordance": concordance(stored, fresh, self.pairs)}
         known = stored.isfinite()
         if with_histogram and known.any():

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from robuststream.contracts import Signals
 from robuststream.data.batches import Batches
+from robuststream.training.evaluation import chunk_size
 from robuststream.training.ledger import Metered
-
-CHUNK = 1024
-"""Examples per pass; bounds the memory of a probe of the whole pool."""
 
 
 class PoolProbe:
@@ -27,7 +25,7 @@ class PoolProbe:
         previous = clock.to("probe")
         self.network.train((mode or self.mode) == "train")
         with torch.no_grad():
-            logits = [self.network(self.batches.plain(part)[0]) for part in index.split(CHUNK)]
+            logits = [self.network(self.batches.plain(part)[0]) for part in index.split(chunk_size(index.device))]
         self.network.train()
         signals = Signals.of(index, self.batches.labels[index], torch.cat(logits))
         self.asked.append((ledger.steps, index))
