@@ -82,6 +82,9 @@ class Recipe(_Strict):
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     lr_warmup: float = Field(0.0, ge=0, lt=1, description="share of the budget over which the rate rises linearly from 0")
     batch_size: int = Field(ge=1)
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; losses always from float32 logits")
+    channels_last: bool = Field(False, description="weights and images in channels-last memory: faster convolutions")
+    compile: bool = Field(False, description="torch.compile, with its warm-up off the clock; seldom pays on a CPU")
     augment: Augment = Augment()  # pyright: ignore[reportCallIssue]
     probe_mode: Literal["eval", "train"] = "eval"
     budget: Annotated[Budget, BeforeValidator(_budget)]

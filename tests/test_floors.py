@@ -25,7 +25,8 @@ ALLOWED = {
     "config": GROUND | {"registry"},
     # the torch tower
     "contracts": GROUND | {"hyperparameters"},
-    "samplers": FLOOR_0,
+    "sumtree": GROUND,
+    "samplers": FLOOR_0 | {"sumtree"},
     "scenarios": FLOOR_0,
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,

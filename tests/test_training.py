@@ -190,12 +190,16 @@ def test_the_phases_add_up_to_the_wall(sampler: str, tmp_path: Path, monkeypatch
             return result
 
     monkeypatch.setattr(loop, "_Run", Watched)
-    seconds = train(settings(sampler, "clean", "budget=10"), make(tmp_path / "run"))["seconds"]
-    wall = watch["ended"] - watch["began"]
-    assert set(seconds["phases"]) == set(PHASES)
-    assert sum(seconds["phases"].values()) == pytest.approx(seconds["train"])
-    accounted = seconds["train"] + sum(seconds[account] for account in OFF_CLOCK)
-    assert 0.99 * wall <= accounted <= wall
+    unexplained = []
+    for attempt in range(3):  # a busy machine may take the processor away between our watch and the run's own clock
+        seconds = train(settings(sampler, "clean", "budget=10"), make(tmp_path / str(attempt)))["seconds"]
+        wall = watch["ended"] - watch["began"]
+        assert set(seconds["phases"]) == set(PHASES)
+        assert sum(seconds["phases"].values()) == pytest.approx(seconds["train"])
+        accounted = seconds["train"] + sum(seconds[account] for account in OFF_CLOCK)
+        assert accounted <= wall
+        unexplained.append(1.0 - accounted / wall)
+    assert min(unexplained) < 0.01
 
 
 def test_evaluation_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from robuststream.evidence.across import Across, across_scenarios
+from robuststream.evidence.censored import MedianRatio, Restricted, median_ratio, restricted_mean
+from robuststream.evidence.costs import Costs, mean_costs
 from robuststream.evidence.flags import Flag, study_flags
 from robuststream.evidence.intervals import Interval, holm, sign_flip_p, t_interval
 from robuststream.evidence.speedup import (
     CURRENCIES,
+    HEADLINE,
     SHARES,
     Ladder,
     Reach,
@@ -25,12 +29,6 @@ from robuststream.records import RunRecords
 
 DIAGNOSTICS = ("enrichment", "wrong_drawn", "memorised", "coverage", "ess", "age", "concordance")
 """Keys of an evaluation that say what was drawn (rule 10)."""
-
-FORWARDS = ("train", "probe", "perturb")
-"""What a forward pass was spent on (rule 2)."""
-
-PHASES = ("draw", "probe", "fetch", "perturb", "forward", "backward", "step", "observe")
-"""What the seconds on the clock were spent on (rule 3)."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +51,6 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Means over the finished runs of an arm; examples, FLOPs, seconds."""
-
-    steps: float
-    backwards: float
-    flops: float
-    forwards: dict[str, float]  # train, probe, perturb
-    overhead: float | None  # charged forwards per backward
-    seconds: float  # on the clock
-    seconds_per_step: float | None
-    phases: dict[str, float]  # share of the seconds on the clock
-    evaluation: float  # seconds off the clock
-    compile: float  # seconds off the clock
-
-
-@dataclass(frozen=True)
 class ArmSummary:
     """One sampler in one scenario. Whatever rests on finished runs is empty or None where there are none."""
 
@@ -86,7 +68,9 @@ class ArmSummary:
     counters: dict[str, int]  # summed over the runs
     reach: dict[str, Reach] = field(default_factory=dict)  # rung -> share of the runs that reached it
     gap: Gap | None = None  # None for the baseline, and where no pair exists
+    restricted: dict[str, Restricted] = field(default_factory=dict)  # rung -> mean cost, misses at the budget
     speedups: dict[tuple[str, str], SpeedUp] = field(default_factory=dict)  # (rung, currency); p is Holm-adjusted
+    medians: dict[str, MedianRatio] = field(default_factory=dict)  # rung -> ratio in charged FLOPs, misses infinite
 
 
 @dataclass(frozen=True)
@@ -110,6 +94,7 @@ class StudySummary:
     finished: int
     scenarios: tuple[ScenarioSummary, ...]
     flags: tuple[Flag, ...]
+    across: tuple[Across, ...] = ()  # every sampler over all scenarios; () below two scenarios
 
     @property
     def depth(self) -> tuple[int, int]:
@@ -130,7 +115,13 @@ def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary
     planned = len(study["runs"])
     ladders = {scenario.scenario: scenario.ladder for scenario in scenarios}
     flags = study_flags(finished, baseline, ladders, planned)
-    return StudySummary(study["name"], tuple(study["seeds"]), baseline, planned, len(finished), scenarios, flags)
+    cells = {label: {name: _of(finished, name, label) for name in ladders} for label in kinds}
+    across = across_scenarios(cells, baseline, ladders)
+    return StudySummary(study["name"], tuple(study["seeds"]), baseline, planned, len(finished), scenarios, flags, across)
+
+
+def _of(runs: Sequence[RunRecords], scenario: str, sampler: str) -> list[RunRecords]:
+    return [run for run in runs if (run.scenario, run.sampler) == (scenario, sampler)]
 
 
 def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecords]:
@@ -167,16 +158,22 @@ def _arm(label: str, kind: str, planned: int, runs: list[RunRecords]) -> ArmSumm
         last_validation=spread(result["last"]["validation_accuracy"] for result in results),
         diagnostics={key: spread(run.evaluations[-1].get(key) for run in runs if run.evaluations) for key in DIAGNOSTICS},
         figures=_figures(results),
-        costs=_costs(results) if results else None,
+        costs=mean_costs(results) if results else None,
         counters=_counters(results),
     )
 
 
 def _timed(arm: ArmSummary, runs: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
-    """With its reach; needs the targets that uniform set."""
+    """With its reach and its cost; needs the targets that uniform set."""
     if rungs is None or not runs:
         return arm
-    return replace(arm, reach={rung: reach(costs_by_seed(runs, target, "step")) for rung, target in rungs.targets.items()})
+    shares = {rung: costs_by_seed(runs, target, "spent") for rung, target in rungs.targets.items()}
+    means = {rung: restricted_mean(found) for rung, found in shares.items()}
+    return replace(
+        arm,
+        reach={rung: reach(found) for rung, found in shares.items()},
+        restricted={rung: mean for rung, mean in means.items() if mean},
+    )
 
 
 def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
@@ -184,7 +181,17 @@ def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords]
     if rungs is None or not runs:
         return arm
     keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
-    return replace(arm, gap=_gap(runs, uniform), speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys})
+    medians = {rung: _median(runs, uniform, target) for rung, target in rungs.targets.items()}
+    return replace(
+        arm,
+        gap=paired_gap(runs, uniform),
+        speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys},
+        medians={rung: found for rung, found in medians.items() if found},
+    )
+
+
+def _median(runs: list[RunRecords], uniform: list[RunRecords], target: float) -> MedianRatio | None:
+    return median_ratio(costs_by_seed(uniform, target, HEADLINE[1]), costs_by_seed(runs, target, HEADLINE[1]))
 
 
 def _adjusted(arms: list[ArmSummary]) -> list[ArmSummary]:
@@ -208,8 +215,10 @@ def spread(values: Iterable[Any]) -> Spread | None:
     return Spread(fmean(found), stdev(found) if len(found) > 1 else None, len(found)) if found else None
 
 
-def _gap(runs: list[RunRecords], uniform: list[RunRecords]) -> Gap | None:
-    def accuracy(of: list[RunRecords]) -> dict[int, float]:
+def paired_gap(runs: Sequence[RunRecords], uniform: Sequence[RunRecords]) -> Gap | None:
+    """Of two arms' finished runs, on the seeds that both have; p is not yet adjusted. None without a pair."""
+
+    def accuracy(of: Sequence[RunRecords]) -> dict[int, float]:
         found = {run.seed: number(run.result["last"]["test_accuracy"]) for run in of if run.result}
         return {seed: value for seed, value in found.items() if value is not None}
 
@@ -227,26 +236,3 @@ def _figures(results: list[dict[str, Any]]) -> dict[str, Spread]:
 def _counters(results: list[dict[str, Any]]) -> dict[str, int]:
     names = dict.fromkeys(name for result in results for name in result["counters"])
     return {name: sum(result["counters"].get(name, 0) for result in results) for name in names}
-
-
-def _costs(results: list[dict[str, Any]]) -> Costs:
-    totals, seconds = [result["totals"] for result in results], [result["seconds"] for result in results]
-    forwards = {kind: _mean([total["forwards"] for total in totals], kind) for kind in FORWARDS}
-    steps, backwards, train = _mean(totals, "steps"), _mean(totals, "backwards"), _mean(seconds, "train")
-    phases = {phase: _mean([part["phases"] for part in seconds], phase) for phase in PHASES}
-    return Costs(
-        steps=steps,
-        backwards=backwards,
-        flops=_mean(totals, "flops"),
-        forwards=forwards,
-        overhead=sum(forwards.values()) / backwards if backwards else None,
-        seconds=train,
-        seconds_per_step=train / steps if steps else None,
-        phases={phase: spent / train for phase, spent in phases.items()} if train else {},
-        evaluation=_mean(seconds, "evaluation"),
-        compile=_mean(seconds, "compile"),
-    )
-
-
-def _mean(rows: list[dict[str, Any]], key: str) -> float:
-    return fmean(row.get(key) or 0.0 for row in rows)

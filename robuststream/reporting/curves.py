@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ _POINTS = 80
 class Curve:
     """Mean over seeds with its band, each (P,) over the P points of `x`."""
 
-    x: Array  # charged compute, in uniform epochs
+    x: Array  # cost: in uniform epochs where it is charged FLOPs, else in the currency's own unit
     mean: Array
     low: Array
     high: Array
@@ -36,13 +37,13 @@ def uniform_epochs(run: RunRecords, flops: float) -> float:
     return flops / (run.result["data"]["train"] * (totals["flops_per_forward"] + totals["flops_per_backward"]))
 
 
-def curve(runs: Sequence[RunRecords], key: str, scale: float = 1.0) -> Curve | None:
-    """One figure of the evaluations against charged compute; None where no run has it at two evaluations.
+def curve(runs: Sequence[RunRecords], key: str, scale: float = 1.0, along: str = "flops") -> Curve | None:
+    """One figure of the evaluations against a cost, charged FLOPs by default; None where no run has it at two evaluations.
 
     Runs are evaluated at nearly the same shares of the budget; they are brought to one axis by linear interpolation over the
     stretch that all of them have. The band is 95 % by Student's t from 5 runs up, else the smallest and largest run.
     """
-    lines = [line for run in runs if (line := _line(run, key)) is not None]
+    lines = [line for run in runs if (line := _line(run, key, along)) is not None]
     if not lines:
         return None
     start, end = max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines)
@@ -66,8 +67,12 @@ def band(fewest: int, most: int) -> str:
     return span if most < FEWEST_PAIRS else f"{t} from {FEWEST_PAIRS} runs up, else {span}"
 
 
-def _line(run: RunRecords, key: str) -> tuple[Array, Array] | None:
-    points = [(uniform_epochs(run, e["flops"]), value) for e in run.evaluations if (value := number(e.get(key))) is not None]
+def _cost(run: RunRecords, evaluation: Mapping[str, Any], along: str) -> float:
+    return uniform_epochs(run, evaluation[along]) if along == "flops" else float(evaluation[along])
+
+
+def _line(run: RunRecords, key: str, along: str) -> tuple[Array, Array] | None:
+    points = [(_cost(run, e, along), value) for e in run.evaluations if (value := number(e.get(key))) is not None]
     if len(points) < 2:
         return None
     x, y = np.asarray(points, dtype=float).T

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from robuststream.evidence.censored import MedianRatio
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import Reach, SpeedUp
 from robuststream.evidence.summary import Gap, Spread
@@ -65,6 +67,25 @@ def ratio(found: SpeedUp | None) -> str:
     if found is None or found.ratio is None:
         return NONE
     return f"{found.ratio.value:.2f}×{interval(found.ratio.interval, '.2f')}"
+
+
+def median(found: MedianRatio | None) -> str:
+    """A median ratio with misses infinite: '0', '∞' or a dash where nobody knows."""
+    if found is None:
+        return NONE
+    value = NONE if found.value is None else f"{_ratio(found.value)}×"
+    return value + (f" [{_ratio(found.interval.low)}, {_ratio(found.interval.high)}]" if found.interval else "")
+
+
+def _ratio(value: float) -> str:
+    return "∞" if value == math.inf else f"{value:.2f}" if value else "0"
+
+
+def share(value: float | None, ends: Interval | None) -> str:
+    """A share in [0, 1] with its interval, in per cent."""
+    if value is None:
+        return NONE
+    return f"{100 * value:.1f} %" + (f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]" if ends else "")
 
 
 def reached(found: Reach | None) -> str:

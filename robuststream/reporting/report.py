@@ -12,9 +12,9 @@ from robuststream.evidence.clock import side_by_side
 from robuststream.evidence.flags import Flag
 from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
 from robuststream.records import RunRecords, read_study, write_archive, write_text
-from robuststream.reporting import origin, tables, words
+from robuststream.reporting import matrix, origin, tables, words
 from robuststream.reporting.markdown import NONE, escape
-from robuststream.reporting.verdict import scenario_verdicts, verdicts
+from robuststream.reporting.verdict import verdicts
 
 if TYPE_CHECKING:
     from robuststream.reporting.style import Drawn
@@ -25,27 +25,34 @@ _PLACES = 6  # named in full beside a flag
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.md`, `figures/` and the archive of finished runs into a study's folder; the path of the report.
+    """Write `report.md`, `report.html`, `figures/` and the archive of finished runs into a study's folder; the first's path.
 
     A study that is partly finished is reported as far as it got. Raises UserError where the folder is no study's, or was
     measured under other rules.
     """
     from robuststream.reporting.figures import draw_all  # matplotlib is slow to import, and not needed to refuse a folder
+    from robuststream.reporting.page import PAGE, render_page
 
     study, runs = read_study(folder)
     summary = summarise(study, runs)
     figures = draw_all(summary, runs, folder / "figures")
+    finished = in_order(study, [run for run in runs if run.result is not None])
+    told = context(study, runs, summary)
     write_archive(folder, runs)
-    write_text(folder / REPORT, render(study, runs, summary, figures))
+    write_text(folder / PAGE, render_page(study, summary, finished, told))
+    write_text(folder / REPORT, render(told, figures))
     return folder / REPORT
 
 
-def render(study: dict[str, Any], runs: Sequence[RunRecords], summary: StudySummary, figures: Sequence[Drawn] = ()) -> str:
-    """The report as Markdown; `figures` are what `draw_all` returned."""
+def context(study: dict[str, Any], runs: Sequence[RunRecords], summary: StudySummary) -> dict[str, Any]:
+    """Every sentence and table of the report, as Markdown."""
     finished = in_order(study, [run for run in runs if run.result is not None])
-    context = _head(study, summary, finished) | _settings(study, runs, finished)
-    if finished:
-        context |= _results(study, summary, finished) | _figures(figures)
+    told = _head(study, summary, finished) | _settings(study, runs, finished)
+    return told | _results(study, summary, finished) if finished else told
+
+
+def render(told: dict[str, Any], figures: Sequence[Drawn] = ()) -> str:
+    """The report as Markdown: `told` is its `context`, `figures` are what `draw_all` returned."""
     environment = Environment(
         loader=PackageLoader("robuststream.reporting", ""),
         undefined=StrictUndefined,
@@ -53,7 +60,7 @@ def render(study: dict[str, Any], runs: Sequence[RunRecords], summary: StudySumm
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    text = environment.get_template("report.md.jinja").render(context)
+    text = environment.get_template("report.md.jinja").render(told | _figures(figures))
     return "\n".join(_without_double_blanks(text.split("\n")))
 
 
@@ -98,6 +105,10 @@ def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[Ru
     overlapping = side_by_side(finished)
     return {
         "verdicts": verdicts(summary),
+        "matrix": matrix.matrix_table(summary) if summary.baseline else "",
+        "matrix_caption": words.MATRIX_CAPTION,
+        "across": matrix.across_table(summary),
+        "across_caption": words.ACROSS_CAPTION,
         "sections": [_section(scenario, summary) for scenario in summary.scenarios],
         "main_caption": words.main_caption(summary),
         "ladder": tables.ladder_table(summary),
@@ -118,7 +129,6 @@ def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[Ru
 def _section(scenario: ScenarioSummary, summary: StudySummary) -> dict[str, Any]:
     return {
         "title": escape(scenario.scenario),
-        "verdicts": scenario_verdicts(scenario, summary),
         "main": tables.main_table(scenario, summary),
         "speed": tables.speedup_table(scenario, summary),
         "accuracy": tables.accuracy_table(scenario, summary),

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robuststream.evidence.costs import FORWARDS, PHASES
 from robuststream.evidence.flags import Flag, Place
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES, Reach
-from robuststream.evidence.summary import DIAGNOSTICS, FORWARDS, PHASES, ArmSummary, ScenarioSummary, Spread, StudySummary
-from robuststream.reporting.markdown import NONE, accuracy, escape, gap, p_value, percent, quantity, ratio, reached, table
+from robuststream.evidence.summary import DIAGNOSTICS, ArmSummary, ScenarioSummary, Spread, StudySummary
+from robuststream.reporting.markdown import (
+    NONE,
+    accuracy,
+    escape,
+    gap,
+    median,
+    p_value,
+    percent,
+    quantity,
+    ratio,
+    reached,
+    share,
+    table,
+)
 
 RUNG = HEADLINE[0]
 
 
-def marks(flags: Sequence[Flag], doubts: str, scenario: str, sampler: str) -> str:
-    """' ⚑1' for each flag that casts doubt on this number of this cell; flags on everything are told once, above."""
+def marks(flags: Sequence[Flag], what: str, scenario: str, sampler: str) -> str:
+    """' ⚑1' for each flag that casts doubt on this number of this cell."""
+    return "".join(f" ⚑{number}" for number in doubts(flags, what, scenario, sampler))
+
+
+def doubts(flags: Sequence[Flag], what: str, scenario: str, sampler: str) -> list[int]:
+    """Numbers of the flags that doubt this number of this cell; flags on everything are told once, above."""
     hit = {Place(a, b) for a in (scenario, None) for b in (sampler, None)}
-    places = [number for number, flag in enumerate(flags, 1) if flag.doubts == doubts and hit & set(flag.where)]
-    return "".join(f" ⚑{number}" for number in places)
+    return [number for number, flag in enumerate(flags, 1) if flag.doubts == what and hit & set(flag.where)]
 
 
 def main_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
@@ -63,8 +81,16 @@ def speedup_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
             ]
             pairs = found[0].ratio.pairs if found[0].ratio else 0
             p = p_value(arm.speedups[rung, "flops"].p)
-            rows.append([escape(arm.sampler), rung, *cells, p, str(pairs), reached(arm.reach.get(rung))])
-    return table(["sampler", "target", *CURRENCIES.values(), "p (FLOPs)", "pairs", "reached"], rows, left=2) if rows else ""
+            cells += [p, str(pairs), reached(arm.reach.get(rung)), median(arm.medians.get(rung)), mean_cost(arm, rung)]
+            rows.append([escape(arm.sampler), rung, *cells])
+    headers = ["sampler", "target", *CURRENCIES.values(), "p (FLOPs)", "pairs", "reached", "median ratio, FLOPs", "mean cost"]
+    return table(headers, rows, left=2) if rows else ""
+
+
+def mean_cost(arm: ArmSummary, rung: str) -> str:
+    """In shares of the budget, misses counted as all of it."""
+    found = arm.restricted.get(rung)
+    return share(found and found.mean, found and found.interval)
 
 
 def ladder_table(summary: StudySummary) -> str:

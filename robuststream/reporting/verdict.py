@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from robuststream.evidence.intervals import FEWEST_PAIRS
-from robuststream.evidence.speedup import HEADLINE
+from robuststream.evidence.speedup import HEADLINE, SHARES
 from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
-from robuststream.reporting.markdown import escape, gap, p_value, ratio
+from robuststream.reporting.markdown import escape, gap, interval, p_value, ratio
+from robuststream.reporting.words import listed
 
 CLAIM_PAIRS = 10
 """From so many paired seeds on a difference may be claimed (rule 6)."""
 
 RUNG = HEADLINE[0]
 
+GAIN = f"{100 * SHARES[RUNG]:.0f} % of uniform's gain"
+
 Side = str
 """'better', 'worse', 'open' (no difference shown), without an interval 'ahead' or 'behind', 'rare' (it seldom reached the
 target), 'unset' (uniform seldom did), or 'none' (nothing to compare)."""
+
+Judged = Sequence[tuple[ScenarioSummary, ArmSummary]]
+"""One sampler in every scenario that has a target."""
+
+Arms = Mapping[str, Judged]
+"""Sampler -> where it is judged."""
 
 
 def speed_side(arm: ArmSummary) -> Side:
@@ -43,83 +52,127 @@ def accuracy_side(arm: ArmSummary) -> Side:
 
 
 def verdicts(summary: StudySummary) -> list[str]:
-    """The whole study in short: speed, accuracy, and what so many seeds can carry."""
+    """The whole study in a few sentences: who is faster, who is not, who ends more or less accurate, what the seeds can carry."""
     if summary.baseline is None:
         return [_NO_BASELINE]
-    judged = [scenario for scenario in summary.scenarios if scenario.ladder]
-    if not judged:
-        return ["**In short:** uniform has no finished run yet, so nothing can be compared with it."]
-    unreached = {"rare": "did not get there in most runs", "unset": "uniform's own runs seldom got there, so no speed-up"}
-    speed = _in_short(judged, speed_side, _SPEED | unreached)
-    accuracies = _in_short(judged, accuracy_side, _ACCURACY)
-    return [
-        f"**Compute (charged FLOPs) to {RUNG}:** {speed}.",
-        f"**Test accuracy at the last step:** {accuracies}.",
-        _strength(summary),
+    arms = _judged(summary)
+    if arms is None:
+        return ["Uniform has no finished run yet, so nothing can be compared with it."]
+    if not any(arm.gap for judged in arms.values() for _, arm in judged):
+        return ["No other sampler has a finished run yet, so there is nothing to compare with uniform."]
+    winners = [label for label, judged in arms.items() if any(speed_side(arm) == "better" for _, arm in judged)]
+    lines = [_winner(label, arms[label]) for label in winners] or [_nobody(arms)]
+    return [*lines, *_speed_groups(arms, summary.depth[0] < FEWEST_PAIRS), _accuracy(arms), _strength(summary)]
+
+
+def _judged(summary: StudySummary) -> Arms | None:
+    """Sampler -> its scenarios with a target; None where there is no such scenario."""
+    scenarios = [scenario for scenario in summary.scenarios if scenario.ladder]
+    labels = [arm.sampler for arm in scenarios[0].arms if arm.sampler != summary.baseline] if scenarios else []
+    found = {label: [(s, arm) for s in scenarios for arm in s.arms if arm.sampler == label] for label in labels}
+    return found if scenarios else None
+
+
+def _winner(label: str, judged: Judged) -> str:
+    """One sentence on where a sampler is faster and by how much, one on where it is not, one on what it costs in accuracy."""
+    better = [(s, arm) for s, arm in judged if speed_side(arm) == "better"]
+    told = [f"{_fast(arm)}{_in([s], judged)}" for s, arm in better]
+    text = f"**{escape(label)} reaches {GAIN} with less compute than uniform:** {listed(told)}."
+    others = [
+        f"{words}{_in(where, judged)}"
+        for sides, words in _ELSEWHERE.items()
+        if (where := [s for s, arm in judged if speed_side(arm) in sides])
     ]
+    text += f" Elsewhere: {'; '.join(others)}." if others else ""
+    for side, words in (("better", "more"), ("worse", "less")):
+        told = [f"{_points(arm)}{_in([s], judged)}" for s, arm in judged if accuracy_side(arm) == side]
+        text += f" It ends {words} accurate: {listed(told)}." if told else ""
+    if not any(accuracy_side(arm) in ("better", "worse", "ahead", "behind") for _, arm in judged):
+        text += " No difference in accuracy is shown."
+    return text
 
 
-def scenario_verdicts(scenario: ScenarioSummary, summary: StudySummary) -> list[str]:
-    """One scenario with its numbers: a line on speed and a line on accuracy, beside the table that they come from."""
-    if summary.baseline is None:
-        return []
-    if scenario.ladder is None:
-        return ["Uniform has no finished run here, so there is no target and no speed-up."]
-    speed = _grouped(
-        scenario,
-        speed_side,
-        lambda arm: f"{escape(arm.sampler)} {ratio(arm.speedups[HEADLINE])}{_p(arm.speedups[HEADLINE].p, arm)}",
-        _SPEED,
-    )
-    rare = [f"{escape(arm.sampler)} ({_reached(arm)})" for arm in scenario.arms if speed_side(arm) == "rare"]
-    if rare:
-        speed.append(f"no speed-up, too few runs reached it: {', '.join(rare)}")
-    if any(speed_side(arm) == "unset" for arm in scenario.arms):
-        speed.append("no speed-up for anybody, since fewer than half of uniform's own runs reached it")
-    accuracies = _grouped(
-        scenario,
-        accuracy_side,
-        lambda arm: f"{escape(arm.sampler)} {gap(arm.gap)}{_p(arm.gap and arm.gap.p, arm)}",
-        _ACCURACY,
-    )
-    target = f"{RUNG}, {100 * scenario.ladder.targets[RUNG]:.1f} % validation accuracy"
-    lines = [f"Compute to {target}: {'; '.join(speed)}."] if speed else []
-    return lines + ([f"Test accuracy, in points: {'; '.join(accuracies)}."] if accuracies else [])
+def _fast(arm: ArmSummary) -> str:
+    found = arm.speedups[HEADLINE]
+    assert found.ratio is not None  # only arms with an interval come here
+    return f"{found.ratio.value:.2f}× as fast{interval(found.ratio.interval, '.2f')}{_p(found.p, arm)}"
 
 
-_SPEED = {"better": "faster than uniform", "worse": "slower", "open": "no difference shown"} | {
-    "ahead": "indicative, cheaper",
-    "behind": "indicative, not cheaper",
+def _points(arm: ArmSummary) -> str:
+    return f"{gap(arm.gap)} points{_p(arm.gap and arm.gap.p, arm)}"
+
+
+_ELSEWHERE: dict[tuple[Side, ...], str] = {
+    ("open",): "no difference shown",
+    ("worse",): "slower",
+    ("ahead", "behind"): "too few pairs for an interval",
+    ("rare",): "most of its runs did not get there",
+    ("unset",): "most of uniform's own runs did not get there",
 }
 
-_ACCURACY = {"better": "above uniform", "worse": "below", "open": "no difference shown"} | {
-    "ahead": "indicative, above",
-    "behind": "indicative, not above",
-}
+
+def _nobody(arms: Arms) -> str:
+    """No sampler is faster, and whether that is a finding or a lack of evidence."""
+    sides = {speed_side(arm) for judged in arms.values() for _, arm in judged} - {"none"}
+    if sides == {"unset"}:
+        return f"**Nothing can be said of speed:** most of uniform's own runs did not reach {GAIN} and stay there."
+    if sides == {"rare"}:
+        return f"**No other sampler reached {GAIN}** in at least half of its runs."
+    return f"**No sampler was shown to reach {GAIN} with less compute than uniform.**"
+
+
+def _speed_groups(arms: Arms, indicative: bool) -> list[str]:
+    """Who was slower and who did not get there; where no seeds carry an interval, what was measured."""
+    lines = [
+        ("Slower than uniform", _grouped(arms, speed_side, "worse")),
+        (f"Most runs did not get to {GAIN}", _grouped(arms, speed_side, "rare")),
+    ]
+    if indicative:
+        measured = [
+            f"{escape(label)} {ratio(arm.speedups[HEADLINE])}{_in([s], judged)}"
+            for label, judged in arms.items()
+            for s, arm in judged
+            if speed_side(arm) in ("ahead", "behind")
+        ]
+        lines.append(("Speed as measured, without intervals", listed(measured)))
+    return [f"{title}: {text}." for title, text in lines if text]
+
+
+def _accuracy(arms: Arms) -> str:
+    """Who ended above and below uniform in test accuracy."""
+    above, below, level = (_grouped(arms, accuracy_side, side) for side in ("better", "worse", "open"))
+    if not (above or below or level):
+        ahead, behind = (_grouped(arms, accuracy_side, side) for side in ("ahead", "behind"))
+        return f"Test accuracy at the end, as measured: above uniform: {ahead or 'nobody'}; not above: {behind or 'nobody'}."
+    if not (above or below):
+        return "**Test accuracy at the end:** no difference from uniform shown for any sampler."
+    return f"**Test accuracy at the end:** above uniform: {above or 'nobody'}; below: {below or 'nobody'}."
+
+
+def _grouped(arms: Arms, side: Callable[[ArmSummary], Side], wanted: Side) -> str:
+    """The samplers on one side, those with the same scenarios together: 'a and b everywhere; c in noisy'."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for label, judged in arms.items():
+        where = [s for s, arm in judged if side(arm) == wanted]
+        if where:
+            groups.setdefault((-len(where), _in(where, judged, "everywhere")), []).append(escape(label))
+    widest_first = sorted(groups.items(), key=lambda group: group[0][0])
+    return "; ".join(f"{listed(labels)}{place}" for (_, place), labels in widest_first)
+
+
+def _in(where: Sequence[ScenarioSummary], judged: Judged, everywhere: str = "in every scenario") -> str:
+    """' in clean and noisy'; nothing where the study has one scenario."""
+    if len(judged) == 1:
+        return ""
+    if len(where) == len(judged):
+        return f" {everywhere}"
+    return f" in {listed([escape(scenario.scenario) for scenario in where])}"
+
 
 _NO_BASELINE = (
     "This study has no sampler of kind `uniform`. Targets and speed-ups are measured against uniform shuffling (rule 5), so "
     "none are printed; accuracies and diagnostics stand by themselves."
 )
-
-
-def _in_short(judged: Sequence[ScenarioSummary], side: Callable[[ArmSummary], Side], words: dict[Side, str]) -> str:
-    """For every verdict the arms that earn it, and in how many scenarios."""
-    sides: dict[str, list[Side]] = {}
-    for scenario in judged:
-        for arm in scenario.arms:
-            sides.setdefault(arm.sampler, []).append(side(arm))
-    told = []
-    for key, word in words.items():
-        counted = [(label, own.count(key)) for label, own in sides.items() if key in own]
-        named = ", ".join(escape(label) + ("" if len(judged) == 1 else f" ({n} of {len(judged)})") for label, n in counted)
-        if named:
-            told.append(f"{word}: {named or 'none'}")
-    if not told:
-        return "no other sampler has a finished run"
-    if len(judged) > 1:
-        told[-1] += " (in parentheses: in how many scenarios)"
-    return "; ".join(told)
 
 
 def _strength(summary: StudySummary) -> str:
@@ -133,18 +186,6 @@ def _strength(summary: StudySummary) -> str:
             f"(the smallest p that {seeds} seeds can give is {2 / 2**seeds:.3f})."
         )
     return f"**{seeds} seeds: enough for a claim** where the interval excludes no difference and the adjusted p is below .05."
-
-
-def _grouped(
-    scenario: ScenarioSummary, side: Callable[[ArmSummary], Side], told: Callable[[ArmSummary], str], words: dict[Side, str]
-) -> list[str]:
-    groups = {word: [told(arm) for arm in scenario.arms if side(arm) == key] for key, word in words.items()}
-    return [f"{word}: {', '.join(group)}" for word, group in groups.items() if group]
-
-
-def _reached(arm: ArmSummary) -> str:
-    found = arm.speedups[HEADLINE].reach
-    return f"{found.reached} of {found.runs}"
 
 
 def _p(p: float | None, arm: ArmSummary) -> str:

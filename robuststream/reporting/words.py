@@ -26,6 +26,7 @@ GLOSSARY = {
     "Wilson's 95 % interval of the share.",
     "speed-up": "uniform's cost to a target over this sampler's, on the same seed; above 1 is cheaper than uniform.",
     "gap": "test accuracy less uniform's on the same seed, in percentage points.",
+    "mean cost": "of reaching a target, in shares of the budget, where a run that missed counts as the whole budget.",
     "p": "two-sided sign-flip test on paired differences, adjusted by Holm for the number of arms in the scenario.",
     "enrichment": "share of wrong labels among the drawn examples, over their share in the training data; below 1 a sampler "
     "avoids them.",
@@ -46,8 +47,9 @@ def asked(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRe
     rival = "uniform shuffling" if summary.baseline else "one another"
     worlds = [entry["label"] for entry in study["scenarios"]]
     verb = "does" if len(arms) == 1 else "do"
+    named = listed([escape(arm) for arm in arms]) or "the samplers"
     question = (
-        f"How {verb} {_listed(arms)} compare with {rival} in training the network {escape(recipe['model'])} on "
+        f"How {verb} {named} compare with {rival} in training the network {escape(recipe['model'])} on "
         f"{escape(recipe['data'])}, in accuracy and in compute, {_where(worlds)}? "
         f"Every run may spend {_budget(recipe, finished)}, choosing included."
     )
@@ -71,6 +73,21 @@ def _read(finished: Sequence[RunRecords]) -> str:
         f"Of the labels only the {data['train']} for training may be wrong; targets are read on {data['validation']} clean "
         f"validation examples, and accuracy once, at the end, on {data['test']} clean test examples."
     )
+
+
+MATRIX_CAPTION = (
+    f"*Each cell: speed-up in charged FLOPs to {HEADLINE[0]}, then test accuracy at the last step less uniform's, both paired by "
+    "seed with 95 % intervals, not widened for the number of arms. **Bold** where the interval excludes no difference. Did not "
+    "get there: fewer than half of the runs reached the target; measured: too few pairs for an interval.*"
+)
+
+ACROSS_CAPTION = (
+    "*Interquartile mean: the middle half of all test accuracies at the last step, averaged; stratified bootstrap. Probability "
+    "of improvement: the chance that a run ends above a run of uniform in the same scenario, averaged over scenarios. Profile: "
+    f"the share of scenarios in which the median cost to {HEADLINE[0]} (charged FLOPs, misses infinite) is within so many times "
+    "the best sampler's; its score is the area from 1 to 4, so 1 is cheapest everywhere and 0 never near. Intervals are for "
+    "other seeds of the same scenarios, not for other scenarios.*"
+)
 
 
 def main_caption(summary: StudySummary) -> str:
@@ -110,8 +127,9 @@ def speed_caption(summary: StudySummary, side_by_side: bool) -> str:
     how = "paired t on log ratios" if summary.depth[1] < BOOTSTRAP_FROM else "BCa bootstrap of log ratios"
     return (
         f"*Speed-ups are geometric means over the pairs in which both reached the target, with 95 % intervals by {how} from "
-        f"{FEWEST_PAIRS} pairs up. Leaving out pairs that missed flatters whoever missed, so read a speed-up together with its "
-        f"reach. {seconds_note(side_by_side)}*"
+        f"{FEWEST_PAIRS} pairs up. Leaving out pairs that missed flatters whoever missed; two columns do not: in the median "
+        "ratio a miss is infinitely dear (0 where the sampler missed, ∞ where uniform did), in the mean cost it is the whole "
+        f"budget. {seconds_note(side_by_side)}*"
     )
 
 
@@ -135,12 +153,10 @@ REBUILD = (
 )
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = [escape(name) for name in names]
-    if len(shown) < 2:
-        return shown[0] if shown else "the samplers"
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+def listed(texts: Sequence[str]) -> str:
+    """'a, b and c', of Markdown already; '' of nothing."""
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
 def _where(worlds: Sequence[str]) -> str:
-    return f"in the {'scenario' if len(worlds) == 1 else 'scenarios'} {_listed(worlds)}"
+    return f"in the {'scenario' if len(worlds) == 1 else 'scenarios'} {listed([escape(world) for world in worlds])}"

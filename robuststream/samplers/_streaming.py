@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from robuststream.contracts import Batch, Pool, Probe, Sampler, Signals
 from robuststream.hyperparameters import hyper
 from robuststream.samplers._deck import Deck
-from robuststream.samplers._values import Values
+from robuststream.sumtree import SumTree
 
 
 @dataclass
@@ -20,6 +22,8 @@ class Streaming(Sampler):
     A subclass says what a value is (`fresh_values`); how values are written (`store`) it may also change.
     """
 
+    leaf_type: ClassVar[torch.dtype] = torch.float32  # of the stored values
+
     warmup_epochs: float = hyper(0.0, low=0.0, help="uniform epochs before the values are first computed")
     refresh: str = hyper(
         "pre", choices=("pre", "post"), help="values from the training forward, or from a second one after the step"
@@ -27,7 +31,7 @@ class Streaming(Sampler):
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)
-        self.values_ = Values(pool.size, pool.labels.device)
+        self.tree_ = SumTree(pool.size, pool.labels.device, dtype=self.leaf_type)
         self.deck_ = Deck(self.generator_)
         self.warmup_left_ = round(self.warmup_epochs * pool.size / pool.batch_size)  # steps
         self.valued_ = False
@@ -42,7 +46,7 @@ class Streaming(Sampler):
             self.valued_ = True
         elif self.unrefreshed_ is not None:
             self.store(probe(self.unrefreshed_))
-        return Batch(self.values_.draw(self.pool.batch_size, self.generator_))
+        return Batch(self.tree_.draw(self.pool.batch_size, self.generator_))
 
     def observe(self, signals: Signals) -> None:
         if not self.valued_:
@@ -62,13 +66,13 @@ class Streaming(Sampler):
 
     def store(self, signals: Signals) -> None:
         """Write the values that these signals give to the examples they are of, and to no other."""
-        self.values_.write(signals.index, self.fresh_values(signals))
+        self.tree_.update(signals.index, self.fresh_values(signals))
 
     def stored_values(self) -> Tensor | None:
-        return self.values_.table if self.valued_ else None
+        return self.tree_.values if self.valued_ else None
 
     def draw_probability(self) -> Tensor | None:
-        return self.values_.probability()
+        return self.tree_.probability()
 
     def counters(self) -> dict[str, Tensor | int]:
-        return {"uniform_fallbacks": self.values_.uniform_fallbacks}
+        return {"uniform_draws": self.tree_.uniform_draws, "repaired_values": self.tree_.repaired}

@@ -10,7 +10,7 @@ from torch import Tensor
 from robuststream.contracts import Batch, Pool, Probe, Sampler, Signals
 from robuststream.hyperparameters import hyper
 from robuststream.samplers._deck import Deck
-from robuststream.samplers._values import write_largest
+from robuststream.samplers._tables import write_largest
 
 CAP_SCHEDULE = ((0.3, 1.0), (0.6, 0.8), (0.8, 0.6), (torch.inf, 0.4))
 """(up to, not including, this spent share of the budget; factor of the cap): the released CIFAR-100 script's 60, 120, 160 of 200

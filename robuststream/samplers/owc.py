@@ -8,15 +8,15 @@ from torch import Tensor
 
 from robuststream.contracts import Probe, Signals
 from robuststream.hyperparameters import hyper
-from robuststream.samplers._streaming import Streaming
+from robuststream.samplers._pod import PoD
 
 
 @dataclass
-class OWC(Streaming):
+class OWC(PoD):
     """Draw by probabilities that grow by alpha whenever an example is misclassified, normalised over the pool.
 
     Paper: Duda, Jaworski, Cader, Wang, JAISCR 10(1):15-26, 2020, as restated in the project's slides (20.11.2024).
-    Cost: a uniform step and O(N) additions.
+    Cost: a uniform step.
     Deviations: alpha was not found in any source; 1/N is ours. An example drawn twice in a mini-batch grows once.
     """
 
@@ -26,10 +26,15 @@ class OWC(Streaming):
         """(m,) 1 where misclassified: what the stored probabilities are meant to follow."""
         return (~signals.correct).double()
 
+    def largest_sum(self) -> float:
+        return 1.0 + self.added * self.pool.batch_size
+
+    @property
+    def added(self) -> float:
+        return 1.0 / self.pool.size if self.alpha is None else self.alpha
+
     def first_values(self, probe: Probe) -> None:
-        self.values_.normalise()
+        """All are 1/N, as the tree begins."""
 
     def store(self, signals: Signals) -> None:
-        alpha = 1.0 / self.pool.size if self.alpha is None else self.alpha
-        self.values_.write(signals.index, self.values_.table[signals.index] + alpha * self.fresh_values(signals))
-        self.values_.normalise()
+        self.write(signals.index, self.tree_.probability(signals.index) + self.added * self.fresh_values(signals))

@@ -16,7 +16,7 @@ class PEB(Streaming):
     """Draw in proportion to base values: the entropy of the prediction when last seen; no label is used.
 
     Paper: Wojtulewicz, Duda, Nowicki, Rutkowski, PMLR 263:17-24, 2024: algorithm 1, base value by eq. 6, p_i by eq. 2.
-    Cost: a uniform step and O(N) additions; N forwards once; with refresh=post n forwards more a step.
+    Cost: a uniform step; N forwards once; with refresh=post n forwards more a step.
     Deviations: of an example drawn twice in a mini-batch the larger entropy is stored.
     """
 

@@ -16,7 +16,7 @@ class PLB(Streaming):
     """Draw in proportion to base values: the loss when last seen, never normalised.
 
     Paper: Wojtulewicz, Duda, Nowicki, Rutkowski, PMLR 263:17-24, 2024: algorithm 1, base value by eq. 5, p_i by eq. 2.
-    Cost: a uniform step and O(N) additions; N forwards once; with refresh=post n forwards more a step.
+    Cost: a uniform step; N forwards once; with refresh=post n forwards more a step.
     Deviations: of an example drawn twice in a mini-batch the larger loss is stored.
     """
 

@@ -20,6 +20,7 @@ from robuststream.training.evaluation import TestSet
 from robuststream.training.label_facts import label_facts
 from robuststream.training.ledger import Cost, Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
+from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
 from robuststream.training.streams import stream, stream_seed
 
@@ -103,7 +104,7 @@ def build_world(run: RunSettings) -> World:
 
 def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> nn.Module:
     mean, std = channel_statistics(train.images)
-    return build(
+    network = build(
         run.recipe.model,
         run.recipe.model_settings,
         shape=(train.images.shape[1], train.images.shape[2], train.images.shape[3]),
@@ -114,6 +115,7 @@ def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> nn.Mod
         dropout_generator=dropout,
         device=train.images.device,
     )
+    return Precise(network, run.recipe, train.images.device.type)
 
 
 def _cost_after_warming_up(run: RunSettings, train: Split) -> Cost:

@@ -17,7 +17,7 @@ class StreamingTwin(Twin):
         self.warmup_steps = round(warmup_epochs * size / batch_size)
         self.population: list[float] | None = None
         self.second_look: list[int] = []
-        self.uniform_fallbacks = 0
+        self.uniform_draws = 0
 
     def draw(self, probe: TwinProbe, progress: float) -> list[int]:
         if self.warmup_steps > 0:
@@ -29,9 +29,9 @@ class StreamingTwin(Twin):
             # Section 3.1, "after the training step": between that step and this draw nothing else happens.
             self.update(self.population, probe(self.second_look))
         total = sum(self.population)
-        self.uniform_fallbacks += total <= 0
+        self.uniform_draws += total <= 0
         weights = self.population if total > 0 else [1.0] * self.size
-        return [first_above(weights, u) for u in self.dice.uniform64(self.batch_size)]
+        return [first_reaching(weights, 1.0 - r) for r in self.dice.uniform64(self.batch_size)]
 
     def observe(self, signals: TwinSignals) -> None:
         if self.population is None:
@@ -65,7 +65,7 @@ class StreamingTwin(Twin):
         return [value / total for value in self.population]
 
     def tables(self) -> dict[str, Any]:
-        return {"values_.uniform_fallbacks": self.uniform_fallbacks}
+        return {"tree_.uniform_draws": self.uniform_draws}
 
 
 class PoDTwin(StreamingTwin):
@@ -102,14 +102,12 @@ def to_sum_one(population: list[float], of: list[int]) -> None:
         population[i] = population[i] / total if total > 0 else population[i]
 
 
-def first_above(weights: list[float], u: float) -> int:
-    """Inverse CDF: the first i whose cumulative weight exceeds u * total."""
+def first_reaching(weights: list[float], u: float) -> int:
+    """Inverse CDF, u in (0, 1]: the first i whose cumulative weight reaches u * total (pools here fit one layer of the tree)."""
     total = sum(weights)
-    running, last = 0.0, 0
+    running = 0.0
     for i, weight in enumerate(weights):
         running += weight
-        if weight > 0:
-            last = i
-        if running > u * total:
+        if weight > 0 and running >= u * total:
             return i
-    return last  # u * total was rounded up to total
+    raise AssertionError("the whole is never reached")

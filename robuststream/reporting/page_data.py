@@ -1,0 +1,144 @@
+"""What the page holds as JSON: numbers and names, nothing formatted. Shares in per cent, gaps in points, costs as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from robuststream.evidence.intervals import Interval
+from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES
+from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
+from robuststream.records import RunRecords
+from robuststream.reporting.curves import curve
+from robuststream.reporting.origin import flat
+from robuststream.reporting.style import PALETTE, STROKES
+from robuststream.reporting.tables import doubts
+
+_AXES = {"flops": "charged compute, uniform epochs", "step": "steps", "backwards": "backwards, examples", "seconds": "seconds"}
+
+_UNTOLD = ("labels.matrix", "labels.per_class", "rules")  # leaves of a result that are too long, or the same everywhere
+
+_DIGITS = 5  # significant, of what is only drawn
+
+
+def page_data(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
+    """Everything that the page shows beside its sentences; `finished` in the study's order."""
+    order = [HEADLINE[1], *(key for key in CURRENCIES if key != HEADLINE[1])]
+    names, facts = _facts(finished)
+    return {
+        "currencies": [{"key": key, "name": CURRENCIES[key], "axis": _AXES[key]} for key in order],
+        "rungs": list(SHARES),
+        "headline": list(HEADLINE),
+        "samplers": _samplers(study, summary, finished),
+        "scenarios": [_scenario(study, scenario, finished) for scenario in summary.scenarios],
+        "cells": [_cell(summary, scenario, arm) for scenario in summary.scenarios for arm in scenario.arms],
+        "curves": {key: _curves(summary, finished, key) for key in order},
+        "recipe": _leaves(study["recipe"]),
+        "fact_names": names,
+        "runs": facts,
+    }
+
+
+def _samplers(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> list[dict[str, Any]]:
+    """In the study's order, with colours and dashes as in `style.looks`; the baseline has no colour of its own."""
+    full = {run.sampler: run.settings["sampler"]["settings"] for run in finished}
+    others = [entry["label"] for entry in study["samplers"] if entry["label"] != summary.baseline]
+    found = []
+    for entry in study["samplers"]:
+        label = entry["label"]
+        place = others.index(label) if label in others else None
+        found.append(
+            {
+                "label": label,
+                "kind": entry["kind"],
+                "color": None if place is None else PALETTE[place % len(PALETTE)],
+                "dash": "" if place is None else _dash(STROKES[place // len(PALETTE) % len(STROKES)]),
+                "settings": _leaves(full.get(label, entry["given"])),
+            }
+        )
+    return found
+
+
+def _dash(stroke: Any) -> str:
+    return "" if stroke == "solid" else " ".join(f"{2 * length:g}" for length in stroke[1])
+
+
+def _scenario(study: dict[str, Any], scenario: ScenarioSummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
+    full = {run.scenario: run.settings["scenario"]["settings"] for run in finished}
+    given = next(entry["given"] for entry in study["scenarios"] if entry["label"] == scenario.scenario)
+    rungs = scenario.ladder.targets if scenario.ladder else {}
+    return {
+        "label": scenario.scenario,
+        "kind": scenario.kind,
+        "targets": {rung: round(100 * target, 2) for rung, target in rungs.items()},
+        "settings": _leaves(full.get(scenario.scenario, given)),
+    }
+
+
+def _cell(summary: StudySummary, scenario: ScenarioSummary, arm: ArmSummary) -> dict[str, Any]:
+    """Estimates are [value, low, high], the ends null without an interval; null where there is no estimate."""
+    gap, test = arm.gap, arm.last_test
+    return {
+        "scenario": scenario.scenario,
+        "sampler": arm.sampler,
+        "runs": [arm.finished, arm.planned],
+        "test": test and [100 * test.mean, None if test.sd is None else 100 * test.sd],
+        "gap": gap and _estimate(gap.points, gap.interval),
+        "p": gap and gap.p,
+        "speed": {
+            f"{rung} {currency}": _estimate(found.ratio.value, found.ratio.interval)
+            for (rung, currency), found in arm.speedups.items()
+            if found.ratio
+        },
+        "reach": {rung: [found.reached, found.runs] for rung, found in arm.reach.items()},
+        "cost": {
+            rung: _estimate(100 * found.mean, found.interval and Interval(*(100 * end for end in found.interval)))
+            for rung, found in arm.restricted.items()
+        },
+        "doubts": {what: doubts(summary.flags, what, scenario.scenario, arm.sampler) for what in _DOUBTED},
+    }
+
+
+_DOUBTED = ("accuracy", "speed-up", "seconds")
+
+
+def _estimate(value: float, ends: Interval | None) -> list[float | None]:
+    return [value, ends and ends.low, ends and ends.high]
+
+
+def _curves(summary: StudySummary, finished: Sequence[RunRecords], along: str) -> list[dict[str, Any]]:
+    """Validation accuracy in per cent, mean and band over seeds, of every cell that has a curve."""
+    found = []
+    for scenario in summary.scenarios:
+        for arm in scenario.arms:
+            own = [run for run in finished if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+            if line := curve(own, "validation_accuracy", 100.0, along):
+                parts = {part: _short(getattr(line, part)) for part in ("x", "mean", "low", "high")}
+                found.append({"scenario": scenario.scenario, "sampler": arm.sampler, **parts})
+    return found
+
+
+def _short(values: Iterable[float]) -> list[float]:
+    return [float(f"{value:.{_DIGITS}g}") for value in values]
+
+
+def _leaves(settings: dict[str, Any]) -> list[list[str]]:
+    return [[key, str(value)] for key, value in flat(settings)]
+
+
+def _facts(finished: Sequence[RunRecords]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Every leaf of every result: the names once, and the values run by run; null where a run lacks one."""
+    results = [dict(flat(run.result)) if run.result else {} for run in finished]
+    names = [name for name in dict.fromkeys(key for found in results for key in found) if name not in _UNTOLD]
+    runs = [
+        {"scenario": run.scenario, "sampler": run.sampler, "seed": run.seed, "facts": [_told(found.get(name)) for name in names]}
+        for run, found in zip(finished, results, strict=True)
+    ]
+    return names, runs
+
+
+def _told(value: Any) -> Any:
+    """Floats to the digits that are worth reading; NaN has no place in JSON."""
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.6g}")
+    return value if isinstance(value, (int, str, bool)) or value is None else str(value)

@@ -1,0 +1,97 @@
+"""The sum tree in C: finds the optional library beside this file and calls it on the addresses of the layers' tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from robuststream.errors import UserError
+from robuststream.sumtree._layers import Layers
+
+VARIANTS = ("portable", "avx2", "avx512")
+_MOST_LAYERS = 8
+
+
+class _Tree(ctypes.Structure):
+    """`tree` of native.c, field by field."""
+
+    _fields_ = (
+        ("variant", ctypes.c_int64),
+        ("narrow", ctypes.c_int64),
+        ("depth", ctypes.c_int64),
+        ("length", ctypes.c_int64 * _MOST_LAYERS),
+        ("layer", ctypes.c_void_p * _MOST_LAYERS),
+        ("edges", ctypes.c_void_p),
+        ("uniform_draws", ctypes.c_void_p),
+        ("repaired", ctypes.c_void_p),
+        ("smallest", ctypes.c_double),
+        ("largest", ctypes.c_double),
+    )
+
+
+def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
+    """The compiled library. UserError says why there is none: not built, not loadable here, or of another version."""
+    found = sorted(folder.glob("_native*.so"))
+    if not found:
+        raise UserError("the native sum tree is not built (its C extension needs a compiler when robuststream is installed)")
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        if library.sumtree_layout() != 1000 + ctypes.sizeof(_Tree):
+            raise UserError(f"the native sum tree {found[0].name} is of another version; install robuststream anew")
+    except (OSError, AttributeError) as error:
+        raise UserError(f"the native sum tree {found[0].name} does not load: {error}") from None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.sumtree_draw.argtypes, library.sumtree_draw.restype = (pointer, number, pointer, pointer), None
+    library.sumtree_update.argtypes, library.sumtree_update.restype = (pointer, number, pointer, pointer), number
+    library.sumtree_rebuild.argtypes, library.sumtree_rebuild.restype = (pointer,), None
+    return library
+
+
+class NativeWalk:
+    """Draws from layers in memory and keeps their sums right. `variant` is the best that this processor has, unless said."""
+
+    def __init__(self, layers: Layers, variant: str | None = None) -> None:
+        library = load_library()
+        best = library.sumtree_variant()
+        chosen = best if variant is None else VARIANTS.index(variant)
+        if chosen > best:
+            raise UserError(f"this processor does not run the {variant} variant of the native sum tree; best: {VARIANTS[best]}")
+        self.variant = VARIANTS[chosen]
+        self.layers = layers  # owns the memory that the addresses below point to
+        self._tree = _Tree(
+            variant=chosen,
+            narrow=layers.values.dtype is torch.float32,
+            depth=len(layers.flat),
+            length=(ctypes.c_int64 * _MOST_LAYERS)(*layers.lengths),
+            layer=(ctypes.c_void_p * _MOST_LAYERS)(*(layer.data_ptr() for layer in layers.flat)),
+            edges=layers.edges.data_ptr(),
+            uniform_draws=layers.uniform_draws.data_ptr(),
+            repaired=layers.repaired.data_ptr(),
+            smallest=layers.smallest,
+            largest=layers.largest,
+        )
+        self._address = ctypes.addressof(self._tree)
+        self._draw, self._update, self._rebuild = library.sumtree_draw, library.sumtree_update, library.sumtree_rebuild
+
+    def draw(self, r: Tensor) -> Tensor:
+        """(n,) int64 entries of layer 0, each by its own column of r (layers, n) float64, uniform in [0, 1)."""
+        out = torch.empty(r.shape[1], dtype=torch.int64)
+        self._draw(self._address, r.shape[1], r.data_ptr(), out.data_ptr())
+        return out
+
+    def update(self, index: Tensor, values: Tensor) -> None:
+        """Leaves `index` (n,) become `values` (n,), repaired by the rule of the tree; IndexError before any is written."""
+        if not (index.is_cpu and values.is_cpu):  # an address on another device is not one here
+            raise UserError(f"this sum tree is on the CPU; it was given an index on {index.device}, values on {values.device}")
+        index = index.to(torch.int64).contiguous()
+        values = values.to(self.layers.values.dtype).contiguous()
+        wrong = self._update(self._address, index.numel(), index.data_ptr(), values.data_ptr())
+        if wrong >= 0:
+            raise IndexError(f"index {int(index[wrong])} at place {wrong} is not in 0..{self.layers.lengths[0] - 1}")
+
+    def rebuild(self) -> None:
+        """Every sum anew from the leaves."""
+        self._rebuild(self._address)

@@ -1,0 +1,32 @@
+"""How the network computes: precision, memory format, compilation. The recipe's switches; every pass goes through here alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robuststream.config import Recipe
+
+
+class Precise(nn.Module):
+    """The network under the recipe's `precision`, `channels_last` and `compile`: (n, C, H, W) float32 to (n, K) float32 logits.
+
+    Weights stay float32; bf16 is autocast, so that optimizers and stored values lose nothing.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device_type: str) -> None:
+        super().__init__()
+        if recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network = network
+        self.bf16, self.device_type = recipe.precision == "bf16", device_type
+        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        # Only the forward is compiled: names of weights, and so checkpoints, are those of the plain network.
+        self._run = torch.compile(network) if recipe.compile else network.forward
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=self.memory_format)
+        if not self.bf16:
+            return self._run(images).float()
+        with torch.autocast(self.device_type, dtype=torch.bfloat16):
+            return self._run(images).float()

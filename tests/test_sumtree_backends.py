@@ -1,0 +1,150 @@
+"""Two backends, one tree: equal bits on the CPU, no wait for the host anywhere, and a reason where one cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from robuststream.errors import UserError
+from robuststream.sumtree import SumTree, _library
+from robuststream.sumtree._library import VARIANTS, NativeWalk, load_library
+from test_sumtree import native_or_skip, rng, wild
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1000, 30_001, 1_500_000])
+def test_every_variant_draws_and_sums_as_torch_does(variant: str, dtype: torch.dtype, size: int) -> None:
+    native_or_skip()
+    pure, native = (SumTree(size, dtype=dtype, backend=backend) for backend in ("torch", "native"))
+    try:
+        native._native = NativeWalk(native._layers, variant)
+    except UserError as why:
+        pytest.skip(str(why))
+    generator = rng(size)
+    for n in (1, 7, 128, 1001, 2000, 128):
+        index, values = torch.randint(size, (n,), generator=generator), wild(n, generator)
+        for tree in (pure, native):
+            tree.update(index, values)
+        for ours, theirs in zip((*pure._layers.flat, pure.total), (*native._layers.flat, native.total), strict=True):
+            assert torch.equal(ours, theirs)
+        assert torch.equal(pure.draw(n, rng(n)), native.draw(n, rng(n)))
+    assert native.draw(9, rng(1)).unique().numel() > 1
+
+
+VIEWS = {"unsqueeze", "squeeze", "unbind", "select", "slice", "view", "t", "split", "detach"}
+NO_KERNEL = VIEWS | {"empty", "device"}
+
+
+class Dispatches(TorchDispatchMode):
+    """Counts operations that would be kernels on a device: all but views and bare allocations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.count += func.overloadpacket.__name__ not in NO_KERNEL
+        return func(*args, **(kwargs or {}))
+
+
+def dispatches(act: Callable[[], object]) -> int:
+    with Dispatches() as mode:
+        act()
+    return mode.count
+
+
+BUDGETS = {
+    # device, size: draw, update, stratified draw, distinct draw of 16
+    ("cpu", 1_000): (9, 8, 27, 16),
+    ("cpu", 30_000): (14, 12, 46, 36),
+    ("cpu", 1_000_000): (19, 16, 65, 56),
+    ("cpu", 100_000_000): (29, 22, 103, 96),
+    ("meta", 30_000): (15, 17, 47, 36),
+    ("meta", 100_000_000): (33, 27, 107, 96),
+}
+"""Kernels per call of the torch backend, n = 128. A layer costs 5 to draw from (6 off the CPU) and 4 to update, 2 where all
+its rows are summed."""
+
+
+@pytest.mark.parametrize(("device", "size"), BUDGETS)
+def test_the_torch_backend_never_waits_and_keeps_its_budget(device: str, size: int) -> None:
+    """Fake tensors have no values: whatever asked for one would raise."""
+    with FakeTensorMode():
+        tree = SumTree(size, device, backend="torch" if device == "cpu" else "auto")
+        assert tree.backend == "torch"
+        index = torch.zeros(128, dtype=torch.int64, device=device)
+        values = torch.zeros(128, device=device)
+        generator = torch.Generator()
+        drawn = (
+            dispatches(lambda: tree.draw(128, generator)),
+            dispatches(lambda: tree.update(index, values)),
+            dispatches(lambda: tree.draw(128, generator, stratified=True)),
+            dispatches(lambda: tree.draw_distinct(16, generator)),
+        )
+        assert drawn == BUDGETS[device, size]
+        tree.scale(0.5)
+        tree.probability(index)
+        tree.load_state_dict(tree.state_dict())
+        assert SumTree(size, "cpu").backend == "torch"  # a fake tensor has no address for the native one
+
+
+def test_a_wait_for_the_host_would_be_seen() -> None:
+    with FakeTensorMode(), pytest.raises(Exception, match="_local_scalar_dense"):
+        SumTree(2000, "meta").total.item()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
+def test_on_cuda_a_graph_draws_and_updates_without_a_wait() -> None:
+    tree = SumTree(1_000_000, "cuda", fill=0.0)
+    index = torch.arange(0, 1_000_000, 1000, device="cuda")
+    tree.update(index, torch.rand(1000, device="cuda"))
+    generator = torch.Generator("cuda").manual_seed(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            drawn = tree.draw(128, generator)
+            tree.update(drawn, torch.full((128,), 0.5, device="cuda"))
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            drawn = tree.draw(128, generator)
+            tree.update(drawn, torch.full((128,), 0.25, device="cuda"))
+        seen = []
+        for _ in range(20):
+            graph.replay()
+            seen.append(drawn.clone())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all((batch % 1000 == 0).all() for batch in seen)  # zero is never drawn
+    assert len({tuple(batch.tolist()) for batch in seen}) == 20
+    assert (tree.values[seen[-1]] == 0.25).all()
+    kept = [layer.clone() for layer in tree._layers.flat]
+    tree.rebuild()
+    assert all(torch.equal(a, b) for a, b in zip(kept, tree._layers.flat, strict=True))
+
+
+def test_a_missing_or_foreign_library_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="is not built"):
+        load_library(tmp_path)
+    (tmp_path / "_native.so").write_bytes(b"no library")
+    with pytest.raises(UserError, match="does not load"):
+        load_library(tmp_path)
+    monkeypatch.setattr(_library, "load_library", lambda: load_library(tmp_path))
+    assert SumTree(5).backend == "torch"
+    with pytest.raises(UserError, match="does not load"):
+        SumTree(5, backend="native")
+
+
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    native_or_skip()
+    monkeypatch.setattr(_library.ctypes, "sizeof", lambda _: 8)
+    with pytest.raises(UserError, match="of another version"):
+        load_library()
