@@ -22,7 +22,7 @@ from robuststream.study.allocator import keep_memory
 SIZES = (50_000, 10**6, 10**7)
 CNN_SIZES = (50_000,)
 RULES = Rules(blocks=101, seconds=0.04, budget=60.0, repeats=50)
-QUICK_RULES = Rules(blocks=31, seconds=0.02, budget=3.0, repeats=30)
+QUICK_RULES = Rules(blocks=31, seconds=0.015, budget=2.0, repeats=30)
 
 Results = dict[tuple[str, int], dict[str, Ratio]]  # (network, N) -> arm -> its ratio
 

@@ -66,11 +66,57 @@ def bench(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="a study's folder, as in reports/noisy-labels")]) -> None:
-    """Rebuild a study's report from its run folders alone."""
+def report(
+    folder: Annotated[Path, typer.Argument(help="a study's folder, as in reports/noisy-labels")],
+    watch: Annotated[bool, typer.Option("--watch", help="rebuild whenever runs finish, until all have or Ctrl-C")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="figures as PDF too")] = False,
+) -> None:
+    """Rebuild a study's report (report.md, report.html, figures) from its run folders alone."""
+    if watch:
+        from robuststream.reporting.watch import watch as watch_study
+
+        watch_study(folder, lambda line: print(line, flush=True), pdf=pdf)
+        return
     from robuststream.reporting.report import write_report
 
-    print(write_report(folder))
+    print(write_report(folder, pdf))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="a study's folder")],
+    form: Annotated[str, typer.Option("--format", help="csv, parquet (a row per run), latex (main table), json (all)")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="the file to write (default: print)")] = None,
+) -> None:
+    """Give a study's results to other tools."""
+    from robuststream.reporting.export import export as export_study
+
+    text = export_study(folder, form, out)
+    print(out if text is None else text, end="\n" if text is None else "")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="a study's folder")],
+    second: Annotated[str, typer.Argument(metavar="B", help="another study's folder, or a sampler of A")],
+    third: Annotated[str | None, typer.Argument(metavar="[C]", help="another sampler of A")] = None,
+) -> None:
+    """Say what differs in settings and in outcome: of two studies, or of two samplers of one (compare STUDY plb peb)."""
+    from robuststream.reporting.comparison import compare_samplers, compare_studies
+
+    print(compare_studies(first, Path(second)) if third is None else compare_samplers(first, second, third), end="")
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="the new study's folder")],
+    parts: Annotated[list[Path], typer.Argument(help="folders of the same study from several machines")],
+) -> None:
+    """Put the finished runs of several machines together, or refuse what does not fit."""
+    from robuststream.reporting.merge import merge as merge_studies
+
+    finished, planned = merge_studies(out, parts)
+    print(f"{out}: {finished} of {planned} runs; try: robuststream report {out}")
 
 
 @app.command("list")

@@ -59,8 +59,9 @@ def print_doctor() -> None:
     from robuststream import __version__
     from robuststream.data import catalog
     from robuststream.study.execute import cores
+    from robuststream.sumtree import SumTree
 
-    folder = os.environ.get("ROBUSTSTREAM_DATA")
+    folder, tree = os.environ.get("ROBUSTSTREAM_DATA"), SumTree(1)
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; runs use the CPU"
     found = [name for name in catalog.names() if folder and (Path(folder) / f"{name}.npz").is_file()]
     lines = {
@@ -69,6 +70,7 @@ def print_doctor() -> None:
         "torch, torchvision": f"{torch.__version__}, {torchvision.__version__}",
         "GPU": cuda,
         "cores": str(cores()),
+        "sum tree": f"{tree.backend} {tree.variant}" if tree.variant else f"{tree.backend} (no native library was built)",
         "ROBUSTSTREAM_DATA": folder or "not set: data sets other than digits are downloaded by torchvision",
         "arrays there": ", ".join(found) or "none",
     }

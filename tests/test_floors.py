@@ -37,7 +37,7 @@ ALLOWED = {
     "evidence": GROUND | BRIDGE,
     "reporting": GROUND | BRIDGE | {"evidence"},
     # the roof
-    "listing": FLOOR_0 | BRIDGE | {"data", "models", "study"},
+    "listing": FLOOR_0 | BRIDGE | {"sumtree", "data", "models", "study"},
     "cli": FLOOR_0 | BRIDGE | {"study", "reporting", "listing"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -61,7 +61,7 @@ def test_the_data_hold_what_was_planted(page: str) -> None:
     assert cell["speed"]["T95 flops"][0] == pytest.approx(2.09, abs=0.01)
     assert set(cell["speed"]) == {f"{rung} {key}" for rung in data["rungs"] for key in ("step", "backwards", "flops", "seconds")}
     assert next(one for one in data["cells"] if one["sampler"] == "owc")["speed"] == {}
-    assert [currency["key"] for currency in data["currencies"]][0] == "flops"
+    assert data["currencies"][0]["key"] == "flops"
     assert {key: len(lines) for key, lines in data["curves"].items()} == dict.fromkeys(data["curves"], 8)
     line = next(line for line in data["curves"]["step"] if line["sampler"] == "uniform")
     assert (line["x"][-1], line["mean"][-1]) == (200.0, pytest.approx(90.0))
@@ -135,7 +135,7 @@ class Window:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Window]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (the extra 'browser')")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (the extra 'test')")
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("no chromium with chromedriver here (Debian: chromium, chromium-driver)")
@@ -237,7 +237,8 @@ def test_values_are_read_by_pointer_and_by_keyboard(shown: Window) -> None:
 def test_everything_that_can_be_used_has_a_name_and_is_reached_by_keyboard(shown: Window) -> None:
     nameless = shown.run(
         "return [...document.querySelectorAll('button, input, select, svg[tabindex], path[tabindex]')].filter(one =>"
-        " !(one.labels && one.labels.length) && !one.textContent.trim() && !one.getAttribute('aria-label')).map(one => one.outerHTML)"
+        " !(one.labels && one.labels.length) && !one.textContent.trim() && !one.getAttribute('aria-label'))"
+        ".map(one => one.outerHTML)"
     )
     assert nameless == []
     assert shown.run("return document.querySelectorAll('#plane [tabindex=\"0\"]').length") == 6

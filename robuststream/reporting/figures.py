@@ -75,7 +75,7 @@ _KINDS = (
 )
 
 
-def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path) -> list[Drawn]:
+def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False) -> list[Drawn]:
     """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first."""
     finished = [run for run in runs if run.result is not None]
     if not finished:
@@ -86,21 +86,21 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path) ->
         for kind in _KINDS:
             lines = _lines(summary, finished, kind)
             if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
-                save(_over_compute(summary, lines, kind), kind.name, folder)
+                save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
         for place, scenario in enumerate(summary.scenarios, 1):
             if stored := stored_values(scenario, finished):
                 name = f"histograms-{place}-{file_name(scenario.scenario)}"
-                save(histograms(stored, _looks(summary)), name, folder)
+                save(histograms(stored, _looks(summary)), name, folder, pdf)
                 found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", caption(stored)))
-    _remove_others(folder, found)
+    _remove_others(folder, found, pdf)
     return found
 
 
-def _remove_others(folder: Path, drawn: Sequence[Drawn]) -> None:
+def _remove_others(folder: Path, drawn: Sequence[Drawn], pdf: bool) -> None:
     """Figures of an earlier report that this one no longer has."""
-    for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        if path.stem not in {figure.name for figure in drawn}:
+    for path in [*folder.glob("*.png"), *folder.glob("*.svg"), *folder.glob("*.pdf")]:
+        if path.stem not in {figure.name for figure in drawn} or (path.suffix == ".pdf" and not pdf):
             path.unlink()
 
 

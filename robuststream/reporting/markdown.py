@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from robuststream.evidence.censored import MedianRatio
+from robuststream.evidence.censored import MedianRatio, Restricted
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import Reach, SpeedUp
 from robuststream.evidence.summary import Gap, Spread
@@ -86,6 +86,11 @@ def share(value: float | None, ends: Interval | None) -> str:
     if value is None:
         return NONE
     return f"{100 * value:.1f} %" + (f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]" if ends else "")
+
+
+def mean_cost(found: Restricted | None) -> str:
+    """In per cent of the budget, misses counted as all of it."""
+    return share(found and found.mean, found and found.interval)
 
 
 def reached(found: Reach | None) -> str:

@@ -24,18 +24,18 @@ REPORT = "report.md"
 _PLACES = 6  # named in full beside a flag
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, pdf: bool = False) -> Path:
     """Write `report.md`, `report.html`, `figures/` and the archive of finished runs into a study's folder; the first's path.
 
-    A study that is partly finished is reported as far as it got. Raises UserError where the folder is no study's, or was
-    measured under other rules.
+    A study that is partly finished is reported as far as it got; with `pdf` the figures come as PDF as well. Raises UserError
+    where the folder is no study's, or was measured under other rules.
     """
     from robuststream.reporting.figures import draw_all  # matplotlib is slow to import, and not needed to refuse a folder
     from robuststream.reporting.page import PAGE, render_page
 
     study, runs = read_study(folder)
     summary = summarise(study, runs)
-    figures = draw_all(summary, runs, folder / "figures")
+    figures = draw_all(summary, runs, folder / "figures", pdf)
     finished = in_order(study, [run for run in runs if run.result is not None])
     told = context(study, runs, summary)
     write_archive(folder, runs)

@@ -44,6 +44,7 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # journals refuse type 3
     "svg.hashsalt": "robuststream",
     "text.parse_math": False,  # a sampler may be called $x
 }
@@ -87,8 +88,8 @@ def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, li
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row")]
 
 
-def save(figure: Figure, name: str, folder: Path) -> None:
-    """As PNG and SVG, small, without a date or a version in either."""
+def save(figure: Figure, name: str, folder: Path, pdf: bool) -> None:
+    """As PNG and SVG, and as PDF on demand; small, without a date or a version in any."""
     pixels, drawing, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=DPI)
     # A palette takes a third of the bytes. The octree keeps lines and areas; a median cut merges a thin line with another.
@@ -97,6 +98,10 @@ def save(figure: Figure, name: str, folder: Path) -> None:
     write_bytes(folder / f"{name}.png", small.getvalue())
     figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
     write_bytes(folder / f"{name}.svg", _PATH.sub(_rounded, drawing.getvalue().decode()).encode())
+    if pdf:
+        printed = io.BytesIO()
+        figure.savefig(printed, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        write_bytes(folder / f"{name}.pdf", printed.getvalue())
 
 
 def _rounded(path: re.Match[str]) -> str:

@@ -13,13 +13,13 @@ from robuststream.reporting.markdown import (
     accuracy,
     escape,
     gap,
+    mean_cost,
     median,
     p_value,
     percent,
     quantity,
     ratio,
     reached,
-    share,
     table,
 )
 
@@ -81,16 +81,16 @@ def speedup_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
             ]
             pairs = found[0].ratio.pairs if found[0].ratio else 0
             p = p_value(arm.speedups[rung, "flops"].p)
-            cells += [p, str(pairs), reached(arm.reach.get(rung)), median(arm.medians.get(rung)), mean_cost(arm, rung)]
+            cells += [
+                p,
+                str(pairs),
+                reached(arm.reach.get(rung)),
+                median(arm.medians.get(rung)),
+                mean_cost(arm.restricted.get(rung)),
+            ]
             rows.append([escape(arm.sampler), rung, *cells])
     headers = ["sampler", "target", *CURRENCIES.values(), "p (FLOPs)", "pairs", "reached", "median ratio, FLOPs", "mean cost"]
     return table(headers, rows, left=2) if rows else ""
-
-
-def mean_cost(arm: ArmSummary, rung: str) -> str:
-    """In shares of the budget, misses counted as all of it."""
-    found = arm.restricted.get(rung)
-    return share(found and found.mean, found and found.interval)
 
 
 def ladder_table(summary: StudySummary) -> str:

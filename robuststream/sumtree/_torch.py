@@ -23,8 +23,10 @@ class TorchWalk:
 
     def draw(self, r: Tensor) -> Tensor:
         """(n,) int64 entries of layer 0, each by its own column of r (layers, n), uniform in [0, 1)."""
-        parts = [self._descend(part) for part in (1.0 - r).split(self._at_once, 1)]
-        return self._unless_empty(parts[0] if len(parts) == 1 else torch.cat(parts), r[0])
+        u = 1.0 - r
+        if r.shape[1] <= self._at_once:
+            return self._unless_empty(self._descend(u), r[0])
+        return self._unless_empty(torch.cat([self._descend(part) for part in u.split(self._at_once, 1)]), r[0])
 
     def _descend(self, u: Tensor) -> Tensor:
         """As `draw`, by u in (0, 1]: a target is never 0 and never beyond the total, so a child of zero is never met."""
@@ -59,7 +61,8 @@ class TorchWalk:
             if len(rows) <= len(index):
                 self._add_all_up(k)
                 continue
-            for row in (index >> SHIFT * (k + 1)).split(self._at_once):
+            touched = index >> SHIFT * (k + 1)
+            for row in (touched,) if len(touched) <= self._at_once else touched.split(self._at_once):
                 layers.flat[k + 1].index_copy_(0, row, self._totals(rows.index_select(0, row)))
         self._add_up_top()
 

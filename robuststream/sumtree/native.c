@@ -53,7 +53,11 @@ INLINE void fetch(const void *layer, int narrow, int64_t row) {
 #include "native.c"
 #define CHOOSE(s, function, ...) \
     ((s)->variant == 2 ? function##_avx512 : (s)->variant == 1 ? function##_avx2 : function##_portable)(__VA_ARGS__)
-int64_t sumtree_variant(void) { return __builtin_cpu_supports("avx512dq") ? 2 : __builtin_cpu_supports("avx2") ? 1 : 0; }
+/* The best variant that this processor runs. */
+int64_t sumtree_variant(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512dq") ? 2 : __builtin_cpu_supports("avx2") ? 1 : 0;
+}
 #else
 #define CHOOSE(s, function, ...) function##_portable(__VA_ARGS__)
 int64_t sumtree_variant(void) { return 0; }

@@ -22,11 +22,21 @@ class Precise(nn.Module):
         self.bf16, self.device_type = recipe.precision == "bf16", device_type
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         # Only the forward is compiled: names of weights, and so checkpoints, are those of the plain network.
-        self._run = torch.compile(network) if recipe.compile else network.forward
+        self._compiled = torch.compile(network.forward, dynamic=False) if recipe.compile else network.forward
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=self.memory_format)
+        # Passes without gradient come in many sizes, and each size would be compiled anew.
+        run = self._compiled if torch.is_grad_enabled() else self.network.forward
         if not self.bf16:
-            return self._run(images).float()
+            return run(images).float()
         with torch.autocast(self.device_type, dtype=torch.bfloat16):
-            return self._run(images).float()
+            return run(images).float()
+
+    def warm_up(self, images: Tensor, generator: torch.Generator) -> None:
+        """Compile on a mini-batch of the run's shape; weights, buffers and the dropout `generator` are as before."""
+        before, state = {name: value.clone() for name, value in self.state_dict().items()}, generator.get_state()
+        self(images).sum().backward()
+        self.zero_grad(set_to_none=True)
+        self.load_state_dict(before)
+        generator.set_state(state)

@@ -70,7 +70,10 @@ def build_world(run: RunSettings) -> World:
         seed=stream_seed(seed, "sampler"),
     )
     bare = _network(run, splits.train, generators["dropout"])
-    ledger = Ledger(recipe.budget, _cost_after_warming_up(run, splits.train), pool.size, lambda: clock.training)
+    dummy = torch.zeros((recipe.batch_size, *observed.images.shape[1:]), device=device)
+    if recipe.compile:
+        bare.warm_up(dummy, generators["dropout"])
+    ledger = Ledger(recipe.budget, _cost(run, splits.train, dummy), pool.size, lambda: clock.training)
     network = Metered(bare, ledger, clock)
     probe = PoolProbe(network, train, recipe.probe_mode)
     return World(
@@ -102,7 +105,7 @@ def build_world(run: RunSettings) -> World:
     )
 
 
-def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> nn.Module:
+def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> Precise:
     mean, std = channel_statistics(train.images)
     network = build(
         run.recipe.model,
@@ -118,12 +121,10 @@ def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> nn.Mod
     return Precise(network, run.recipe, train.images.device.type)
 
 
-def _cost_after_warming_up(run: RunSettings, train: Split) -> Cost:
-    """Count FLOPs per example on a copy of the network, and so load every kernel before the clock starts (rule 3)."""
-    device = train.images.device
-    copy = _network(run, train, torch.Generator(device))
-    images = torch.zeros((run.recipe.batch_size, *train.images.shape[1:]), device=device)
-    return Cost.of(copy, images)
+def _cost(run: RunSettings, train: Split, dummy: Tensor) -> Cost:
+    """FLOPs per example, counted on an uncompiled copy of the network; loads every kernel before the clock starts (rule 3)."""
+    plain = run.model_copy(update={"recipe": run.recipe.model_copy(update={"compile": False})})
+    return Cost.of(_network(plain, train, torch.Generator(dummy.device)), dummy)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
