@@ -116,6 +116,7 @@ class ResolvedPlugin(_Strict):
     label: str
     kind: str
     settings: dict[str, Any]
+    source: str = Field("", description="what else decides its numbers: a third party's code, a file that it reads")
 
 
 class RunSettings(_Strict):

@@ -72,6 +72,10 @@ class Hyperparameters:
         except TypeError as error:
             raise UserError(f"{where}: {cls.__name__} cannot be built: {error}") from None
 
+    def fingerprint(self) -> str:
+        """Hash of whatever outside of the settings decides the numbers (a file that is read); '' where nothing does."""
+        return ""
+
     def settings(self) -> dict[str, Any]:
         """Every hyperparameter with its value, defaults included."""
         return {field.name: getattr(self, field.name) for field in self.fields()}

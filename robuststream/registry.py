@@ -49,6 +49,14 @@ def load(kind: str, name: str, base: type) -> type:
     return loaded
 
 
+def source(kind: str, name: str) -> str:
+    """What identifies a third party's code: the hash of its file, or its package's version; '' for our own."""
+    if ".py" in name:
+        return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()[:10]
+    point = _entry_points(kind).get(name)
+    return f"{point.dist.name} {point.dist.version}" if point is not None and point.dist is not None else ""
+
+
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"robuststream.{kind}")}
 

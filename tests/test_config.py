@@ -149,3 +149,19 @@ def test_each_broken_plugin_file_is_answered_in_one_line(text: str, tmp_path: Pa
         plan(load_study("noisy-labels", [f"samplers=uniform,{path}:Mine"]), Path("somewhere"))
     assert PLUGINS[text] in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_changed_code_or_labels_make_new_runs(tmp_path: Path) -> None:
+    """A sampler under development must not be answered with the runs of its yesterday's code."""
+    code = (
+        "from dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n@dataclass\nclass Mine(Streaming):\n"
+    )
+    path, labels = tmp_path / "mine.py", tmp_path / "labels.txt"
+    overrides = [f"samplers={path}:Mine", "scenarios=label-noise", "scenarios.label-noise.noise=file"]
+    names = []
+    for body, given in (("signals.loss", "0\n"), ("signals.loss", "0\n"), ("signals.entropy", "0\n"), ("signals.entropy", "1\n")):
+        path.write_text(f"{code}    def fresh_values(self, signals):\n        return {body}\n")
+        labels.write_text(given)
+        names.append(plan(load_study("noisy-labels", [*overrides, f"scenarios.label-noise.file={labels}"]), tmp_path)[0].name)
+    assert names[0] == names[1]
+    assert len(set(names)) == 3

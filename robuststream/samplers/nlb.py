@@ -20,4 +20,4 @@ class NLB(LossBased):
     """
 
     def fresh_values(self, signals: Signals) -> Tensor:
-        return signals.loss.tanh()
+        return signals.loss.double().tanh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -121,6 +122,10 @@ class LabelNoise(Scenario):
             raise UserError(self._complaint("map", self.map, f"no such map; {meant(self.map, MAPS)}; or a mapping"))
         if isinstance(self.map, dict):
             _classes(self.map)
+
+    def fingerprint(self) -> str:
+        path = Path(self.file or "").expanduser()
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:10] if self.file and path.is_file() else ""
 
     def corrupt(self, train: Split, generator: Generator) -> Split:
         """A new split with some observed labels replaced; the given tensors stay as they are. Raises UserError."""

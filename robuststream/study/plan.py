@@ -72,6 +72,7 @@ def resolve_device(device: str) -> str:
 
 
 def _resolve(plugin: Plugin, kind: str, base: type[Sampler] | type[Scenario]) -> ResolvedPlugin:
-    """Construct the plug-in once, so that its own checks speak before anything runs."""
+    """Construct the plug-in once, so that its own checks speak before anything runs. Changed code makes new runs."""
     built = registry.load(kind, plugin.kind, base).from_settings(plugin.given, f"{kind}.{plugin.label}")  # pyright: ignore
-    return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings())
+    source = " ".join(filter(None, (registry.source(kind, plugin.kind), built.fingerprint())))
+    return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings(), source=source)
