@@ -51,7 +51,6 @@ def _build(present: Sequence[type[Contender]], values: torch.Tensor, quick: bool
         if reason:
             results.left_out[contender.name, len(values)] = reason
             continue
-        gc.collect()
         before = resident()
         ready.append(contender(values, seed=1))
         after = resident()

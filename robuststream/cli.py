@@ -1,4 +1,4 @@
-"""The command line: bench, report, list, check, new, doctor. What needs torch is imported inside the command that needs it."""
+"""The command line, one function per command. What needs torch is imported inside the command that needs it."""
 
 from __future__ import annotations
 

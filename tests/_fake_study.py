@@ -7,6 +7,7 @@ reaches a share s of its gain at x = 0.8 * s ** 2 and an arm of speed v at exact
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class Arm:
     stores: bool = False  # keeps base values: has concordance and histograms
     enrichment: float = 1.0  # in scenarios with wrong labels
     diverges: bool = False
+    jitter: float = 0.0  # standard deviation of log speed over seeds, and in units of 5 points of the top
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -118,8 +120,11 @@ def fake_run(arm: Arm, world: World, seed: int, evaluations: int = 20, order: in
 def _evaluation(arm: Arm, world: World, seed: int, place: int, evaluations: int) -> dict[str, Any]:
     share = place / evaluations
     backwards = share * BUDGET / (FORWARD * (1 + arm.probes) + BACKWARD)
-    top = arm.top + 0.004 * (seed % 5 - 2)  # shared by the arms of a seed, so that gaps are exact
-    accuracy = CHANCE + (top - CHANCE) * min(1.0, arm.speed * share / 0.8) ** 0.5
+    luck = random.Random(f"{arm.label}/{world.label}/{seed}")
+    speed = arm.speed * math.exp(arm.jitter * luck.gauss(0, 1))
+    top = arm.top + 0.004 * (seed % 5 - 2)  # shared by the arms of a seed, so that without jitter gaps are exact
+    top += 0.05 * arm.jitter * luck.gauss(0, 1)
+    accuracy = CHANCE + (top - CHANCE) * min(1.0, speed * share / 0.8) ** 0.5
     noisy = world.wrong > 0 and place > 0
     return {
         "step": round(backwards / BATCH),

@@ -71,7 +71,7 @@ def test_a_contender_draws_where_the_values_are_and_follows_an_update(contender:
 
 def test_a_target_says_its_worst_figure_its_limit_and_its_verdict() -> None:
     figures = [Figure(0.4, 0.5, "here"), Figure(0.55, 0.6, "there")]
-    assert target("t", figures, reason="").line() == "t: worst 0.55x (there), target <= 0.6x, met (2 cells)"
+    assert target("t", figures, reason="").line() == "t: worst 0.55x (there), target <= 0.6x, met (in 2 of 2 cells)"
     assert "NOT MET" in target("t", [Figure(1.1, 1.0, "here")], reason="").line()
     assert target("t", [], reason="no peer").line() == "t: not measured: no peer"
 

@@ -137,16 +137,22 @@ def test_an_interrupted_study_goes_on_to_the_same_results(how: signal.Signals, t
     assert results(tmp_path) == results(undisturbed)
 
 
-def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("raise ValueError('mine is broken')", "mine is broken"), ("os.kill(os.getpid(), 9)", "process died")]
+)
+def test_a_failing_run_does_not_stop_the_others(fault: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n"
-        "@dataclass\nclass Mine(Streaming):\n    def fresh_values(self, signals):\n        raise ValueError('mine is broken')\n"
+        "import os\nfrom dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n"
+        f"@dataclass\nclass Mine(Streaming):\n    def fresh_values(self, signals):\n        {fault}\n"
     )
-    arguments = [part.replace("uniform,plb", "mine.py:Mine,uniform") for part in SMALL]
+    arguments = [part.replace("uniform,plb", "mine.py:Mine,uniform,peb") for part in SMALL]
     done = robuststream("bench", "noisy-labels", *arguments, cwd=tmp_path)
     assert done.returncode == 1
-    assert "mine is broken" in done.stdout
-    assert len(list(tmp_path.glob("reports/noisy-labels/runs/uniform*/result.json"))) == 1
+    assert reason in done.stdout
+    assert len(list(tmp_path.glob("reports/noisy-labels/runs/*/result.json"))) == 2
+    again = robuststream("bench", "noisy-labels", *arguments, cwd=tmp_path)  # what failed is tried again
+    assert again.returncode == 1
+    assert "2 done" in again.stdout
 
 
 def test_the_new_sampler_passes_its_checks_and_benches(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def test_foreign_names_stay_text(nasty: str) -> None:
     data = data_of(nasty)
     assert data["samplers"][1]["label"] == NASTY
     assert data["scenarios"][1]["label"] == NASTY
-    assert json.loads(as_json(["\u2028 & <b> é"])) == ["\u2028 & <b> é"]
+    assert not set("<>&\u2028") & set(as_json(["\u2028 & <!--<script é"]))
+    assert json.loads(as_json(["\u2028 & <!--<script é"])) == ["\u2028 & <!--<script é"]
     with pytest.raises(ValueError, match="JSON"):
         as_json(float("nan"))
 
@@ -99,6 +100,15 @@ def test_a_study_without_a_finished_run_or_without_uniform_has_a_page(tmp_path: 
     assert 'id="data"' not in none
     without = page_of(fake_study(tmp_path / "without", (TWICE, HALF)))
     assert data_of(without)["cells"][0]["gap"] is None
+
+
+def test_figures_that_are_no_numbers_leave_gaps(tmp_path: Path) -> None:
+    """NaN and infinity are no JSON: a run that diverged must not cost the page."""
+    changes = {"diverged": True, "last.test_accuracy": float("nan"), "seconds.compile": float("inf")}
+    data = data_of(page_of(fake_study(tmp_path / "lost", (UNIFORM, TWICE), seeds=2, changes=changes)))
+    facts = dict(zip(data["fact_names"], data["runs"][0]["facts"], strict=True))
+    assert (facts["last.test_accuracy"], facts["seconds.compile"]) == (None, "inf")
+    assert data["cells"][1]["test"] is None
 
 
 # In a browser

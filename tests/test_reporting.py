@@ -118,7 +118,7 @@ def test_the_same_records_give_the_same_bytes_also_from_the_archive(folder: Path
     for path in (copy / "figures").iterdir():
         path.unlink()
     write_report(copy)
-    for path in (folder / "report.md", folder / records.ARCHIVE, *(folder / "figures").iterdir()):
+    for path in (folder / "report.md", folder / "report.html", folder / records.ARCHIVE, *(folder / "figures").iterdir()):
         assert (copy / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
@@ -134,6 +134,7 @@ def test_figures_of_a_large_study_stay_small_and_keep_every_colour(tmp_path: Pat
     assert len(gzip.decompress((study / records.ARCHIVE).read_bytes()).splitlines()) == 120
     assert sum(path.stat().st_size for path in (study / "figures").iterdir()) < 800_000
     assert (study / "report.md").stat().st_size < 60_000
+    assert (study / "report.html").stat().st_size < 350_000
 
 
 def test_a_partly_finished_study_says_so(tmp_path: Path) -> None:

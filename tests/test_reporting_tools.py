@@ -59,7 +59,8 @@ def test_csv_has_a_row_per_run_with_its_costs(folder: Path) -> None:
     assert next(row for row in rows if row["sampler"] == "owc")["cost.T95.flops"] == ""  # missed
     assert plb["figure.accuracy under PGD-20"] == "0.25"
     assert (plb["scenario"], plb["scenario.rate"], plb["counters.presented"]) == ("noisy", "0.4", "9677")
-    assert "labels.matrix" not in rows[0]
+    assert {row["scenario"] for row in rows} == {"clean", "noisy"}
+    assert not {"labels.matrix", "scenario.accuracy under PGD-20"} & set(rows[0])
 
 
 def test_parquet_holds_what_csv_holds(folder: Path, tmp_path: Path) -> None:
@@ -79,9 +80,12 @@ def test_json_is_everything_and_strict(folder: Path, tmp_path: Path) -> None:
     assert found["study"]["name"] == "fake"
     assert len(found["runs"]) == 30
     assert len(found["runs"][0]["evaluations"]) == 21
-    lost = fake_study(tmp_path / "nan", (UNIFORM,), seeds=1, changes={"last.test_accuracy": float("nan")})
+    lost = fake_study(
+        tmp_path / "nan", (UNIFORM,), seeds=1, changes={"last.test_accuracy": float("nan"), "seconds.compile": float("inf")}
+    )
     found = json.loads(export(lost, "json") or "", parse_constant=lambda name: pytest.fail(name))
     assert found["runs"][0]["result"]["last"]["test_accuracy"] is None
+    assert found["runs"][0]["result"]["seconds"]["compile"] is None
 
 
 def test_latex_is_a_table_and_escapes_names(folder: Path, tmp_path: Path) -> None:
@@ -275,6 +279,7 @@ def test_pdf_figures_come_on_demand_go_again_and_repeat_to_the_byte(tmp_path: Pa
     write_report(study, pdf=True)
     assert (study / "figures" / "accuracy.pdf").read_bytes() == first
     assert first.startswith(b"%PDF")
+    assert b"CreationDate" not in first
     write_report(study)
     assert not list((study / "figures").glob("*.pdf"))
 

@@ -40,10 +40,11 @@ class Target:
         if self.worst is None:
             return f"{self.name}: {self.verdict}"
         worst, unit = self.worst, self.unit
-        partly = f"; {self.reason}" if self.reason else ""
+        met = sum(figure.value <= figure.limit for figure in self.figures)
+        partly = f"; not measured: {self.reason}" if self.reason else ""
         return (
             f"{self.name}: worst {worst.value:.4g}{unit} ({worst.where}), target <= {worst.limit:g}{unit}, "
-            f"{self.verdict} ({len(self.figures)} cells{partly})"
+            f"{self.verdict} (in {met} of {len(self.figures)} cells{partly})"
         )
 
     def record(self) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robuststream.errors import UserError, meant
-from robuststream.evidence.speedup import CURRENCIES, HEADLINE, Ladder, cost_to_target, number
+from robuststream.evidence.speedup import CURRENCIES, HEADLINE, Ladder, cost_to_target
 from robuststream.evidence.summary import ArmSummary, StudySummary, in_order, summarise
 from robuststream.records import RunRecords, read_study, write_bytes
 from robuststream.reporting.markdown import accuracy, gap, mean_cost, ratio
@@ -112,12 +113,12 @@ def _one_type(values: list[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON knows it: NaN is null, a mapping stays one, and what is neither number nor text is printed."""
+    """As JSON knows it: NaN and infinity, in whatever is nested, are null."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return number(value) if isinstance(value, float) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # LaTeX

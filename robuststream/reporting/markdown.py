@@ -35,8 +35,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def quantity(value: float | None) -> str:
-    """A count or an amount of any size: '0.485', '49.9', '9 677', '3.1e9'."""
-    if value is None:
+    """A count or an amount of any size: '0.485', '49.9', '9 677', '3.1e9'; a dash where it is no number."""
+    if value is None or not math.isfinite(value):
         return NONE
     if abs(value) >= 1e6:
         digits, _, power = f"{value:.1e}".partition("e")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -138,7 +139,7 @@ def _facts(finished: Sequence[RunRecords]) -> tuple[list[str], list[dict[str, An
 
 
 def _told(value: Any) -> Any:
-    """Floats to the digits that are worth reading; NaN has no place in JSON."""
+    """Floats to the digits that are worth reading; NaN and infinity, which JSON does not know, as null and as text."""
     if isinstance(value, float):
-        return None if value != value else float(f"{value:.6g}")
+        return float(f"{value:.6g}") if math.isfinite(value) else None if math.isnan(value) else str(value)
     return value if isinstance(value, (int, str, bool)) or value is None else str(value)

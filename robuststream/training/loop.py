@@ -1,4 +1,4 @@
-"""The training loop: draw, perturb, forward, weighted loss, backward, step, observe, and at due moments evaluate and record."""
+"""The training loop: a step after the other until the budget is spent, and at due moments evaluate, record, save and stop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from robuststream import records
 from robuststream.config import RunSettings
-from robuststream.contracts import Signals
 from robuststream.training.checkpoint import Best, Checkpoints, Progress, pack, unpack
 from robuststream.training.clock import OFF_CLOCK, PHASES
 from robuststream.training.evaluation import score
 from robuststream.training.guard import untouched_globals
-from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.provenance import provenance
+from robuststream.training.step import take_step
 from robuststream.training.world import build_world
 
 
@@ -65,43 +63,14 @@ class _Run:
 
     def execute(self) -> dict[str, Any]:
         """Train to the end of the budget and return the result."""
-        world, recipe = self.world, self.run.recipe
-        sampler, network, optimizer = world.sampler, world.network, world.optimizer
-        clock, ledger = world.clock, world.ledger
-
-        clock.to("draw")
-        sampler.start(world.pool, world.probe)
+        world = self.world
+        world.clock.to("draw")
+        world.sampler.start(world.pool, world.probe)
         self._resume()
-        network.train()
-        while ledger.spent < 1.0:
+        world.network.train()
+        while world.ledger.spent < 1.0:
             self._between_steps()
-            clock.to("draw")
-            spent = ledger.spent
-            batch = sampler.draw(world.probe, spent)
-
-            clock.to("fetch")
-            images, labels = world.train.fetch(batch.index)
-
-            clock.to("perturb")
-            images = world.scenario.perturb(network, images, labels)
-
-            clock.to("forward")
-            logits = network(images)
-            loss = F.cross_entropy(logits.float(), labels, reduction="none")
-
-            clock.to("backward")
-            optimizer.zero_grad(set_to_none=True)
-            (loss if batch.weight is None else loss * batch.weight).mean().backward()
-
-            clock.to("step")
-            set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
-            optimizer.step()
-
-            clock.to("observe")
-            ledger.steps += 1
-            signals = Signals.of(batch.index, labels, logits, loss)
-            sampler.observe(signals)
-            world.diagnostics.saw(ledger.steps, signals)
+            take_step(world, self.run.recipe)
         return self._result(last=self._evaluate())
 
     def _resume(self) -> None:

@@ -1,0 +1,43 @@
+"""One optimizer step: draw, fetch, perturb, forward, weighted loss, backward, step, observe. Everything here is on the clock."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+
+from robuststream.config import Recipe
+from robuststream.contracts import Signals
+from robuststream.training.optimizers import learning_rate, set_learning_rate
+from robuststream.training.world import World
+
+
+def take_step(world: World, recipe: Recipe) -> None:
+    """Learn from one mini-batch of the sampler's, and tell the sampler what that revealed. Reads nothing back from the device."""
+    clock, ledger, optimizer = world.clock, world.ledger, world.optimizer
+
+    clock.to("draw")
+    spent = ledger.spent
+    batch = world.sampler.draw(world.probe, spent)
+
+    clock.to("fetch")
+    images, labels = world.train.fetch(batch.index)
+
+    clock.to("perturb")
+    images = world.scenario.perturb(world.network, images, labels)
+
+    clock.to("forward")
+    logits = world.network(images)
+    loss = F.cross_entropy(logits.float(), labels, reduction="none")
+
+    clock.to("backward")
+    optimizer.zero_grad(set_to_none=True)
+    (loss if batch.weight is None else loss * batch.weight).mean().backward()
+
+    clock.to("step")
+    set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
+    optimizer.step()
+
+    clock.to("observe")
+    ledger.steps += 1
+    signals = Signals.of(batch.index, labels, logits, loss)
+    world.sampler.observe(signals)
+    world.diagnostics.saw(ledger.steps, signals)
