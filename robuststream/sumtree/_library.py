@@ -60,6 +60,7 @@ class NativeWalk:
         if chosen > best:
             raise UserError(f"this processor does not run the {variant} variant of the native sum tree; best: {VARIANTS[best]}")
         self.variant = VARIANTS[chosen]
+        self.dtype = layers.values.dtype
         self.layers = layers  # owns the memory that the addresses below point to
         self._tree = _Tree(
             variant=chosen,
@@ -86,8 +87,11 @@ class NativeWalk:
         """Leaves `index` (n,) become `values` (n,), repaired by the rule of the tree; IndexError before any is written."""
         if not (index.is_cpu and values.is_cpu):  # an address on another device is not one here
             raise UserError(f"this sum tree is on the CPU; it was given an index on {index.device}, values on {values.device}")
-        index = index.to(torch.int64).contiguous()
-        values = values.to(self.layers.values.dtype).contiguous()
+        # A test costs a tenth of a conversion that has nothing to do, and this is called in every step.
+        if index.dtype is not torch.int64 or not index.is_contiguous():
+            index = index.to(torch.int64).contiguous()
+        if values.dtype is not self.dtype or not values.is_contiguous():
+            values = values.to(self.dtype).contiguous()
         wrong = self._update(self._address, index.numel(), index.data_ptr(), values.data_ptr())
         if wrong >= 0:
             raise IndexError(f"index {int(index[wrong])} at place {wrong} is not in 0..{self.layers.lengths[0] - 1}")
