@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -176,18 +176,10 @@ def doctor() -> None:
 
 def _refuse_folder(folder: Path) -> None:
     """A results folder of other rules, or one that cannot be written, is refused before anything else happens."""
-    import json
-
-    from robuststream.records import check_rules
+    from robuststream.records import check_rules, read_json
 
     if (folder / "study.json").exists():
-        try:
-            study: Any = json.loads((folder / "study.json").read_text())
-        except ValueError:
-            raise UserError(
-                f"{folder / 'study.json'} does not parse; move the folder away or choose another with --out"
-            ) from None
-        check_rules(study, folder)
+        check_rules(read_json(folder / "study.json"), folder)
     place = folder
     while not place.exists():
         place = place.parent

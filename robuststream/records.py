@@ -103,6 +103,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Raises UserError where the file is damaged; ours are never half written."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it, or delete what it belongs to and run it again") from None
+
+
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """One evaluation as one line."""
     with open(path, "a") as file:
@@ -121,8 +129,8 @@ def read_run(folder: Path) -> RunRecords | None:
     """One run folder; None where the run has not even written its settings."""
     if not (folder / "settings.json").exists():
         return None
-    settings = json.loads((folder / "settings.json").read_text())
-    result = json.loads((folder / "result.json").read_text()) if (folder / "result.json").exists() else None
+    settings = read_json(folder / "settings.json")
+    result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
     return RunRecords(settings, read_evaluations(folder / "records.jsonl"), result)
 
 
@@ -133,7 +141,7 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     """
     if not (folder / "study.json").exists():
         raise UserError(f"{folder} is not a study's folder (it has no study.json); a study is written by `robuststream bench`")
-    study = json.loads((folder / "study.json").read_text())
+    study = read_json(folder / "study.json")
     check_rules(study, folder)
     found = [read_run(path) for path in sorted((folder / "runs").glob("*")) if path.is_dir()]
     runs = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *(run for run in found if run))}
@@ -159,4 +167,7 @@ def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:
 def _read_archive(path: Path) -> list[RunRecords]:
     if not path.exists():
         return []
-    return [RunRecords(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+    try:
+        return [RunRecords(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it, or delete it to go by the run folders alone") from None

@@ -80,6 +80,14 @@ def test_results_of_other_rules_are_refused(tmp_path: Path) -> None:
     assert json.loads((folder / "study.json").read_text())["rules"] == "0.9"
 
 
+def test_a_damaged_study_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "noisy-labels"
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text('{"rules": "1.')
+    for arguments in (("bench", "noisy-labels"), ("report", folder)):
+        refused(robuststream(*arguments, cwd=tmp_path), "study.json cannot be read")
+
+
 def test_bench_writes_a_report_and_does_not_repeat_itself(tmp_path: Path) -> None:
     done = robuststream("bench", "noisy-labels", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

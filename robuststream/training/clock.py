@@ -22,12 +22,12 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = dict.fromkeys((*PHASES, *OFF_CLOCK), 0.0)
-        self.device = device
+        self.device, self._runs_ahead = device, device.type == "cuda"
         self.account: str = "compile"
         self._since = time.perf_counter()
 
     def to(self, account: str) -> str:
-        if (account in OFF_CLOCK) != (self.account in OFF_CLOCK) and self.device.type == "cuda":
+        if self._runs_ahead and (account in OFF_CLOCK) != (self.account in OFF_CLOCK):
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         self.seconds[self.account] += now - self._since
