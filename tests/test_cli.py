@@ -145,6 +145,27 @@ def test_an_interrupted_study_goes_on_to_the_same_results(how: signal.Signals, t
     assert results(tmp_path) == results(undisturbed)
 
 
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n"
+        "@dataclass\nclass Slow(Streaming):\n    def fresh_values(self, signals):\n        time.sleep(60)\n"
+    )
+    arguments = [part.replace("uniform,plb", "slow.py:Slow") for part in SMALL]
+    command = [sys.executable, "-m", "robuststream", "bench", "noisy-labels", *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / "reports" / "noisy-labels" / "runs"
+    wait_for(lambda: any(runs.glob("*/records.jsonl")))
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the first asks the run to finish its step, which takes a minute here
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert time.monotonic() - began < 30
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"), [("raise ValueError('mine is broken')", "mine is broken"), ("os.kill(os.getpid(), 9)", "process died")]
 )

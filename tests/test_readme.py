@@ -13,6 +13,7 @@ from robuststream.checks import run_checks
 from robuststream.cli import app
 from robuststream.config import load_study
 from robuststream.contracts import Sampler
+from robuststream.listing import read_docstring
 from robuststream.study.plan import plan
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -49,6 +50,12 @@ def test_every_bench_of_the_readme_plans(sampler: str) -> None:
         name, *overrides = [word for word in line.split() if not word.startswith("--")]
         overrides = [word.replace("close_call.py:CloseCall", sampler) for word in overrides]
         assert plan(load_study(name, overrides), Path("somewhere"))
+
+
+def test_the_table_of_samplers_prints_their_docstrings() -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
+    found = {name: read_docstring(registry.load("samplers", name, Sampler))[0] for name in registry.names("samplers")}
+    assert rows == found
 
 
 def test_every_link_of_the_readme_leads_somewhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -34,9 +35,10 @@ class Bench:
         records.make_folder(self.folder)
         records.write_json(self.folder / "study.json", study_settings(self.study, self.runs, self.command))
         self._introduce()
-        failed, interrupted = self._execute()
-        self._report()
-        if interrupted:
+        failed, interrupts = self._execute()
+        if interrupts < 2:  # at the second Ctrl-C nobody waits for a report
+            self._report()
+        if interrupts:
             self.console.print("stopped; the same command goes on from here", style="yellow")
             return INTERRUPTED
         for run, reason in failed:
@@ -62,19 +64,20 @@ class Bench:
             f"{len(self.runs) - len(self.to_do)} done, {self.jobs} side by side"
         )
 
-    def _execute(self) -> tuple[list[tuple[PlannedRun, str]], bool]:
+    def _execute(self) -> tuple[list[tuple[PlannedRun, str]], int]:
+        """What failed, with the reason, and how often Ctrl-C was pressed."""
         failed: list[tuple[PlannedRun, str]] = []
         if not self.to_do:
-            return failed, False
+            return failed, 0
         executor = Executor(self.jobs, self.threads)
         view = LiveView(self.console, total=len(self.runs), already=len(self.runs) - len(self.to_do))
         interrupts = _Interrupts(executor, view)
-        with interrupts, view:
+        with interrupts, view, suppress(KeyboardInterrupt):
             for happening in executor.execute(self.to_do):
                 view.tell(happening)
                 if happening.what == "failed":
                     failed.append((happening.run, happening.detail))
-        return failed, interrupts.count > 0
+        return failed, interrupts.count
 
     def _report(self) -> None:
         from robuststream.reporting.report import write_report

@@ -1,0 +1,95 @@
+"""Every sampler's step beside the uniform step, and beside what its passes through the network must cost by the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.measure import Rules, Step, Timing, interleave
+from loops import Loops, Task
+from training_step import Ratio
+
+from robuststream import registry
+from robuststream.contracts import Sampler
+from robuststream.samplers.kakurenbo import Kakurenbo
+from robuststream.samplers.plb import PLB
+from robuststream.samplers.selective_backprop import SelectiveBackprop
+
+EPOCH = 10  # steps of one: a block is an epoch, so that what a method does at its border is in it
+UNIFORM, PROBE = "uniform", "one probe of a mini-batch"
+SELECTIVE = "selective-backprop, composer, keep 0.5"
+
+
+@dataclass
+class Counted:
+    """Epochs of steps of one sampler, and what they put on the ledger."""
+
+    loops: Loops
+    step: Step
+    epochs: int = 0
+    probed: int = 0  # examples
+    learned: int = 0
+
+    def __call__(self) -> None:
+        ledger = self.loops.world.ledger
+        probed, learned = ledger.forwards["probe"], ledger.backwards
+        for _ in range(EPOCH):
+            self.step()
+        self.loops.clear()
+        self.loops.world.probe.asked.clear()
+        self.epochs += 1
+        self.probed += ledger.forwards["probe"] - probed
+        self.learned += ledger.backwards - learned
+
+
+@dataclass(frozen=True)
+class Charged:
+    """A sampler's epoch over the uniform epoch: as timed, and as charged."""
+
+    timed: Ratio
+    charged: float
+
+    @property
+    def gap(self) -> float:
+        """Timed / charged, less 1: what a method costs that no ledger sees."""
+        return self.timed.value / self.charged - 1.0
+
+
+@dataclass
+class Ledgers:
+    """One task's samplers; `refused` where the uniform step or the probe could not be timed."""
+
+    task: Task
+    samplers: dict[str, Charged] = field(default_factory=dict)
+    refused: str = ""
+
+
+def every_sampler() -> dict[str, Sampler]:
+    """All that are registered, with their defaults, and the forms whose passes differ.
+
+    KAKURENBO without its threshold: nothing is learned here, and so nothing would be confident enough to be hidden.
+    """
+    plain = {name: registry.load("samplers", name, Sampler)() for name in registry.names("samplers")}
+    return {
+        **plain,
+        "kakurenbo": Kakurenbo(threshold=0.0),
+        "plb, refresh post": PLB(refresh="post"),
+        SELECTIVE: SelectiveBackprop(variant="composer", keep=0.5, active_from=0.0, active_until=1.0, interrupt=0),
+    }
+
+
+def compare(task: Task, folder: Path, rules: Rules) -> Ledgers:
+    """All samplers in turn on one network; a forward pass without gradient costs what a probe takes here and now."""
+    loops = Loops(task, folder)
+    counted = {name: Counted(loops, loops.ours(sampler)) for name, sampler in every_sampler().items()}
+    timings = interleave({**counted, PROBE: loops.probe()}, rules)
+    uniform, probe = timings[UNIFORM], timings[PROBE]
+    if uniform.refused or probe.refused:
+        return Ledgers(task, refused=uniform.refused or probe.refused)
+    forward = probe.median / (uniform.median / EPOCH)  # in uniform steps
+    return Ledgers(task, {name: _charged(each, timings[name], uniform, forward) for name, each in counted.items()})
+
+
+def _charged(counted: Counted, timing: Timing, uniform: Timing, forward: float) -> Charged:
+    examples = EPOCH * counted.epochs * counted.loops.task.batch
+    return Charged(Ratio.of(timing, uniform), (counted.probed * forward + counted.learned) / examples)

@@ -1,0 +1,196 @@
+"""The training loops of trainer.py: robuststream's own step, the bare step under it, and the loops that people write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from harness.measure import Step
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, WeightedRandomSampler
+from torchvision import datasets, transforms
+
+from robuststream.config import Augment, Budget, Recipe, ResolvedPlugin, RunSettings
+from robuststream.contracts import Sampler
+from robuststream.data.load import FOLDER_VARIABLE, load_arrays
+from robuststream.samplers._streaming import Streaming
+from robuststream.training.step import take_step
+from robuststream.training.world import World, build_world
+
+RANDOM_EXAMPLES = 20_000  # where the real images are absent
+RATE = 1e-4  # so low that nothing is learned: the work of a step must not depend on the steps before it
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained and how. `fast` is bf16 and channels-last; the default is float32."""
+
+    model: str
+    batch: int
+    data: str = "mnist"
+    width: int = 0  # of a ResNet; 0 where the network has none
+    augmented: bool = False
+    fast: bool = False
+    train_size: int | None = None
+
+    @property
+    def name(self) -> str:
+        width = f" width {self.width}" if self.width else ""
+        return f"{self.model}{width}, batch {self.batch}{', crop and flip' * self.augmented}{', bf16' * self.fast}"
+
+    def settings(self, folder: Path) -> RunSettings:
+        """As a study would make them, with a budget that no benchmark spends."""
+        nobody = ResolvedPlugin(label="uniform", kind="uniform", settings={}, source="")
+        recipe = Recipe.model_validate(
+            {
+                "data": images_of(self.data, folder),
+                "train_size": self.train_size,
+                "model": self.model,
+                "model_settings": {"width": self.width} if self.width else {},
+                "lr": RATE,
+                "schedule": "constant",
+                "batch_size": self.batch,
+                "precision": "bf16" if self.fast else "fp32",
+                "channels_last": self.fast,
+                "augment": Augment(crop=4 if self.augmented else 0, flip=self.augmented),
+                "budget": Budget(amount=1e12, unit="steps"),
+            }
+        )
+        clean = nobody.model_copy(update={"label": "clean", "kind": "clean"})
+        return RunSettings(rules="benchmark", sampler=nobody, scenario=clean, recipe=recipe, seed=0, device="cpu")
+
+
+def images_of(name: str, folder: Path) -> str:
+    """The data set's name where its file is at hand, else a file of random images of its shape."""
+    if (Path(os.environ.get(FOLDER_VARIABLE, "")) / f"{name}.npz").is_file() and os.environ.get(FOLDER_VARIABLE):
+        return name
+    path = folder / f"random-{name}.npz"
+    if not path.exists():
+        shape, rng = ((32, 32, 3) if name == "cifar10" else (28, 28, 1)), np.random.default_rng(0)
+        arrays: dict[str, np.ndarray] = {}
+        for part, size in (("train", RANDOM_EXAMPLES), ("test", 1000)):
+            arrays[f"{part}_images"] = rng.integers(0, 256, (size, *shape), dtype=np.uint8)
+            arrays[f"{part}_labels"] = np.arange(size) % 10
+        np.savez(path, allow_pickle=False, **arrays)
+    return str(path)
+
+
+class Loops:
+    """One world: all steps made here train the same network with the same optimizer, unless they say otherwise."""
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        self.task, self.run = task, task.settings(folder)
+        self.world: World = build_world(self.run)
+        self.world.network.train()
+
+    def ours(self, sampler: Sampler) -> Step:
+        """robuststream's step, the very function that a run calls; a streaming method as it is after its pool was valued."""
+        sampler.start(self.world.pool, self.world.probe)
+        if isinstance(sampler, Streaming):
+            sampler.warmup_left_, sampler.valued_ = 0, True
+        world, recipe = replace(self.world, sampler=sampler), self.run.recipe
+        return lambda: take_step(world, recipe)
+
+    def bare(self) -> Step:
+        """The floor: the same network and optimizer on one batch that lies ready. Nothing is drawn, fetched or looked at."""
+        precise, optimizer = self.world.bare, self.world.optimizer
+        network: nn.Module = precise.network  # pyright: ignore[reportAssignmentType]
+        images, labels = self.world.train.plain(torch.arange(self.task.batch))
+        images = images.contiguous(memory_format=torch.channels_last if self.task.fast else torch.contiguous_format)
+        computed: Callable[[], Any] = contextlib.nullcontext
+        if self.task.fast:
+            computed = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with computed():
+                loss = F.cross_entropy(network(images), labels)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    def probe(self) -> Step:
+        """A forward pass without gradient over one mini-batch, as samplers pay for it."""
+        index = torch.arange(self.task.batch)
+
+        def step() -> None:
+            self.world.probe(index)
+            self.world.probe.asked.clear()
+
+        return step
+
+    def clear(self) -> None:
+        """Forget what the diagnostics keep between two evaluations."""
+        self.world.diagnostics.window.clear()
+
+    # The loops that people write: float32, a network of their own, torchvision's data set with its transforms.
+
+    def data_loader(self, folder: Path) -> Step:
+        """DataLoader, shuffled; the loss is read at every step."""
+        learner, images = _Learner(self.task, folder), self.torchvision()
+        loader = DataLoader(images, self.task.batch, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0))
+        batches = _forever(loader)
+        return lambda: learner.learn(*next(batches)[:2]).mean().item()
+
+    def weighted_loader(self, folder: Path) -> Step:
+        """DataLoader with a WeightedRandomSampler, both made anew after every update of the weights."""
+        learner, images = _Learner(self.task, folder), self.torchvision()
+        weights, generator = torch.ones(len(images), dtype=torch.float64), torch.Generator().manual_seed(0)
+
+        def step() -> float:
+            chooser = WeightedRandomSampler(weights, len(images), generator=generator)  # pyright: ignore[reportArgumentType]
+            pixels, labels, index = next(iter(DataLoader(images, self.task.batch, sampler=chooser, generator=generator)))
+            loss = learner.learn(pixels, labels)
+            weights[index] = loss.double()
+            return loss.mean().item()
+
+        return step
+
+    def torchvision(self) -> Images:
+        arrays = load_arrays(self.run.recipe.data)
+        size, channels = arrays.train_images.shape[1], arrays.train_images.shape[3]
+        augment = [transforms.RandomCrop(size, padding=4), transforms.RandomHorizontalFlip()] if self.task.augmented else []
+        half = (0.5,) * channels
+        convert = transforms.Compose([*augment, transforms.ToTensor(), transforms.Normalize(half, half)])
+        return Images(arrays.train_images, arrays.train_labels, convert)
+
+
+class Images(datasets.CIFAR10):
+    """torchvision's CIFAR10 on any images: its own `__getitem__` (PIL, transforms), followed by the example's number."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: transforms.Compose) -> None:
+        self.data = images.squeeze(3) if images.shape[3] == 1 else images  # PIL wants grey images without channels
+        self.targets, self.transform, self.target_transform = labels.tolist(), transform, None
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return (*super().__getitem__(index), index)
+
+
+class _Learner:
+    """The network without our normalising layer, and torch's optimizer as its documentation shows it."""
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        bare = build_world(replace(task, fast=False, augmented=False).settings(folder)).bare
+        self.network: nn.Module = bare.network[1].train()  # pyright: ignore[reportIndexIssue]
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(n,) losses, without gradient."""
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.network(images), labels, reduction="none")
+        loss.mean().backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
+    while True:
+        yield from loader

@@ -1,0 +1,109 @@
+"""The targets of trainer.py, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.measure import Timing
+from harness.targets import Figure, Target, target
+from ledgers import SELECTIVE, Ledgers
+from loops import Task
+from rates import Share
+from training_step import Ratio
+
+OURS = ("uniform", "PLB")
+BARE, LOADER, WEIGHTED = "bare step", "DataLoader", "DataLoader + WeightedRandomSampler"
+
+Steps = Mapping[Task, Mapping[str, Timing]]
+
+
+@dataclass(frozen=True)
+class AtLeast(Target):
+    """A target from below: the worst figure is the smallest."""
+
+    @property
+    def worst(self) -> Figure | None:
+        return min(self.figures, key=lambda figure: figure.value / figure.limit, default=None)
+
+    @property
+    def verdict(self) -> str:
+        if self.worst is None:
+            return f"not measured: {self.reason}"
+        return "met" if self.worst.value >= self.worst.limit else "NOT MET"
+
+    def line(self) -> str:
+        if self.worst is None:
+            return f"{self.name}: {self.verdict}"
+        worst, met = self.worst, sum(figure.value >= figure.limit for figure in self.figures)
+        partly = f"; not measured: {self.reason}" if self.reason else ""
+        return (
+            f"{self.name}: worst {worst.value:.4g}{self.unit} ({worst.where}), target >= {worst.limit:g}{self.unit}, "
+            f"{self.verdict} (in {met} of {len(self.figures)} cells{partly})"
+        )
+
+
+def targets(steps: Steps, shares: Mapping[Task, Share], ledgers: Iterable[Ledgers]) -> list[Target]:
+    """Every CPU target of the trainer."""
+    ledgers = list(ledgers)
+    return [
+        _beside_bare("throughput / bare step", steps, augmented=False, limit=0.97),
+        _beside_bare("throughput / bare step, crop and flip", steps, augmented=True, limit=0.95),
+        *(_beside_people(f"throughput / {peer}, paper-cnn", steps, peer) for peer in (LOADER, WEIGHTED)),
+        _share("share of the product rate, fp32", shares, fast=False, limit=0.55),
+        _share("share of the product rate, bf16", shares, fast=True, limit=0.40),
+        _agreement(ledgers),
+        _selective(ledgers),
+    ]
+
+
+def _at_least(name: str, ratios: Iterable[tuple[str, Ratio, float]], limit: float) -> Target:
+    """From (where, ratio, value); what was refused is said in the line."""
+    figures, missing = [], []
+    for where, ratio, value in ratios:
+        if ratio.refused:
+            missing.append(f"{where}: {ratio.refused}")
+        else:
+            figures.append(Figure(value, limit, where))
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    reason = missing[0] + more if missing else "" if figures else "not in this run"
+    return AtLeast(name, tuple(figures), reason=reason)
+
+
+def _beside_bare(name: str, steps: Steps, augmented: bool, limit: float) -> Target:
+    cells = [(task, timings) for task, timings in steps.items() if task.augmented == augmented]
+    ratios = [(f"{arm}, {task.name}", Ratio.of(timings[BARE], timings[arm])) for task, timings in cells for arm in OURS]
+    return _at_least(name, ((where, ratio, ratio.value) for where, ratio in ratios), limit)
+
+
+def _beside_people(name: str, steps: Steps, peer: str) -> Target:
+    """Our uniform against their uniform, our PLB against theirs."""
+    arm = "uniform" if peer == LOADER else "PLB"
+    cells = [(t, timings) for t, timings in steps.items() if peer in timings and t.model == "paper-cnn" and t.batch == 128]
+    ratios = [(f"{arm}, {task.name}", Ratio.of(timings[peer], timings[arm])) for task, timings in cells]
+    return _at_least(name, ((where, ratio, ratio.value) for where, ratio in ratios), 2.5)
+
+
+def _share(name: str, shares: Mapping[Task, Share], fast: bool, limit: float) -> Target:
+    chosen = [(task.name, share.product_over_step, share.value) for task, share in shares.items() if task.fast == fast]
+    return _at_least(name, chosen, limit)
+
+
+def _agreement(ledgers: Iterable[Ledgers]) -> Target:
+    """How far every sampler's time is from its charge, either way."""
+    figures, missing = [], []
+    for each in ledgers:
+        missing += [f"{each.task.name}: {each.refused}"] if each.refused else []
+        for name, charged in each.samplers.items():
+            if charged.timed.refused:
+                missing.append(f"{name}: {charged.timed.refused}")
+            else:
+                figures.append(Figure(abs(charged.gap), 0.05, f"{name}, {each.task.name}"))
+    reason = missing[0] if missing else "" if figures else "not in this run"
+    return target("samplers: |timed / charged - 1|", figures, unit="", reason=reason)
+
+
+def _selective(ledgers: Iterable[Ledgers]) -> Target:
+    rows = [(each.task.name, each.samplers[SELECTIVE].timed) for each in ledgers if SELECTIVE in each.samplers]
+    figures = [Figure(timed.value, 0.85, where) for where, timed in rows if not timed.refused]
+    return target("selective-backprop, keep 0.5 / uniform", figures, reason="" if figures else "not in this run")
