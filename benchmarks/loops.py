@@ -35,7 +35,7 @@ class Task:
     model: str
     batch: int
     data: str = "mnist"
-    width: int = 0  # of a ResNet; 0 where the network has none
+    width: int = 0  # of a convolutional network; 0 for its default
     augmented: bool = False
     fast: bool = False
     train_size: int | None = None

@@ -38,6 +38,8 @@ def product(dtype: torch.dtype) -> Step:
 
 def shares(tasks: Sequence[Task], folder: Path, rules: Rules) -> dict[Task, Share]:
     """The uniform step of every task, and the product in each precision that they use, in turn."""
+    if not tasks:
+        return {}
     loops = {task: Loops(task, folder) for task in tasks}
     steps = {task.name: each.ours(Uniform()) for task, each in loops.items()}
     products = {str(PRECISIONS[fast]): product(PRECISIONS[fast]) for fast in sorted({task.fast for task in tasks})}

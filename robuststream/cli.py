@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import shlex
 import sys
@@ -51,9 +52,13 @@ def bench(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and an estimate of the time, run nothing")] = False,
 ) -> None:
     """Run a study: skip what is finished, resume what is not, write the report."""
+    from robuststream import registry
     from robuststream.config import load_study
+    from robuststream.data import catalog
 
     settings = load_study(study, overrides or [])
+    registry.require("models", settings.recipe.model)
+    catalog.require(settings.recipe.data)
     folder = out or Path("reports") / settings.name
     _refuse_folder(folder)
 
@@ -136,8 +141,16 @@ def check(
     list_checks: Annotated[bool, typer.Option("--list", help="name the checks and stop")] = False,
 ) -> None:
     """Run the public contract checks on a sampler: what `bench` relies on, one line each."""
+    from robuststream import registry
+    from robuststream.config import parse_override
+
     if plugin is None and not list_checks:
         raise UserError("name a sampler to check, as path/to/file.py:Class, or pass --list")
+    if plugin is not None:
+        registry.require("samplers", plugin)
+    for override in overrides or []:
+        parse_override(override)
+
     from robuststream.study.checking import check_sampler, print_checks
 
     if plugin is None or list_checks:
@@ -159,7 +172,7 @@ def new(path: Annotated[Path, typer.Argument(help="the file to write, as in mine
     if not path.parent.is_dir():
         raise UserError(f"'{path.parent}' is not a folder")
     class_name = "".join(word.capitalize() for word in path.stem.split("_"))
-    if not class_name.isidentifier():
+    if not class_name.isidentifier() or keyword.iskeyword(class_name):
         raise UserError(f"'{path.stem}' cannot name a class; use letters, digits and _")
     write_text(path, SAMPLER_TEMPLATE.replace("Mine", class_name))
     print(f"{path} written; try:\n  robuststream check {path}:{class_name}")
@@ -176,10 +189,10 @@ def doctor() -> None:
 
 def _refuse_folder(folder: Path) -> None:
     """A results folder of other rules, or one that cannot be written, is refused before anything else happens."""
-    from robuststream.records import check_rules, read_json
+    from robuststream.records import read_rules
 
     if (folder / "study.json").exists():
-        check_rules(read_json(folder / "study.json"), folder)
+        read_rules(folder)
     place = folder
     while not place.exists():
         place = place.parent

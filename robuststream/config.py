@@ -20,6 +20,7 @@ class _YamlLoader(yaml.SafeLoader):
 
 _YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
+MOST_SEEDS = 10_000
 UNITS = ("epochs", "steps", "backwards", "seconds")
 
 
@@ -81,7 +82,7 @@ class Recipe(_Strict):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     lr_warmup: float = Field(0.0, ge=0, lt=1, description="share of the budget over which the rate rises linearly from 0")
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=2**24)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; losses always from float32 logits")
     channels_last: bool = Field(False, description="weights and images in channels-last memory: faster convolutions")
     compile: bool = Field(False, description="torch.compile, with its warm-up off the clock; seldom pays on a CPU")
@@ -109,6 +110,20 @@ class Study(_Strict):
     scenarios: list[Plugin] = Field(min_length=1)
     device: str = "auto"
 
+    @field_validator("device")
+    @classmethod
+    def _names_a_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise ValueError("allowed: auto, cpu, cuda, cuda:0, cuda:1, ...")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not value or value.startswith(".") or any(character in value for character in "/\\\0"):
+            raise ValueError("it names a folder: no slashes, no leading dot")
+        return value
+
 
 class ResolvedPlugin(_Strict):
     """An arm or scenario with every hyperparameter spelled out, defaults included."""
@@ -128,6 +143,7 @@ class RunSettings(_Strict):
     recipe: Recipe
     seed: int
     device: str
+    sources: dict[str, str] = Field({}, description="what else decides the numbers: the user's own data, a third party's network")
 
 
 def config_folder() -> Path:
@@ -171,6 +187,9 @@ def _validate(raw: dict[str, Any], path: Path) -> Study:
     raw = {"name": path.stem, **raw, "seeds": _seeds(raw.get("seeds", 5))}
     for section in ("samplers", "scenarios"):
         raw[section] = [_plugin(section, label, entry) for label, entry in raw[section].items()]
+        labels = [entry["label"] for entry in raw[section]]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise UserError(f"study '{raw['name']}': {section} has the label '{twice[0]}' twice")
         if not raw[section]:
             raise UserError(f"study '{raw['name']}' has no {section}; name at least one under '{section}:'")
     try:
@@ -189,10 +208,12 @@ def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
 def _seeds(value: Any) -> Any:
     """`seeds: 5` means 0 to 4; a list names them."""
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise UserError(f"seeds={value} is not possible (at least 1; 5 are reported, 10 carry a claim)")
+        if not 1 <= value <= MOST_SEEDS:
+            raise UserError(f"seeds={value} is not possible (1 to {MOST_SEEDS}; 5 are reported, 10 carry a claim)")
         return list(range(value))
-    if isinstance(value, list) and len(set(map(str, value))) < len(value):
+    if not isinstance(value, list):
+        raise UserError(f"seeds={value!r} is not possible (a whole number, or a list of them)")
+    if len(set(map(str, value))) < len(value):
         raise UserError(f"seeds={value} is not possible (a seed is named twice)")
     return value
 
@@ -257,8 +278,8 @@ def _select(section: dict[str, Any], wanted: Any, kind: str) -> dict[str, Any]:
             selected[name] = section[name]
         elif ".py:" in name:
             selected[name.rpartition(":")[2]] = {"class": name}
-        elif name in registry.names(kind):
-            selected[name] = {}
+        elif registry.canonical(name) in registry.names(kind):
+            selected[registry.canonical(name)] = {}
         else:
             raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, {*section, *registry.names(kind)})}")
     return selected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any
@@ -45,6 +46,9 @@ class Hyperparameters:
         hints = typing.get_type_hints(type(self))
         for field in self.fields():
             value = getattr(self, field.name)
+            if hints[field.name] is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)  # 2 and 2.0 are one setting, and so one run
+                object.__setattr__(self, field.name, value)
             if not _is_a(value, hints[field.name]):
                 raise UserError(self._complaint(field.name, value, f"must be {_words(hints[field.name])}"))
             if value is not None and not _in_range(value, field.metadata):
@@ -69,8 +73,10 @@ class Hyperparameters:
             return cls(**settings)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        except TypeError as error:
-            raise UserError(f"{where}: {cls.__name__} cannot be built: {error}") from None
+        except Exception as error:
+            raise UserError(
+                " ".join(f"{where}: {cls.__name__} cannot be built: {type(error).__name__}: {error}".split())
+            ) from error
 
     def fingerprint(self) -> str:
         """Hash of whatever outside of the settings decides the numbers (a file that is read); '' where nothing does."""
@@ -98,13 +104,13 @@ def _is_a(value: object, hint: Any) -> bool:
 
 
 def _in_range(value: Any, metadata: typing.Mapping[str, Any]) -> bool:
-    """NaN fails every comparison, and so is outside every range."""
+    """Not-a-number and infinity are outside every range."""
     if "choices" in metadata:
         return value in metadata["choices"]
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return True
     return (
-        value == value
+        math.isfinite(value)
         and value >= metadata.get("low", value)
         and value <= metadata.get("high", value)
         and ("above" not in metadata or value > metadata["above"])

@@ -28,8 +28,10 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ RULES = "1.0"
 
 ARCHIVE = "runs.jsonl.gz"
 """Every finished run of a study as one line: what is kept of a study when its run folders are not."""
+
+
+STUDY = ("name", "recipe", "seeds", "samplers", "scenarios", "runs")
+SETTINGS = ("rules", "sampler", "scenario", "recipe", "seed")
+RESULT = ("rules", "last", "best", "totals", "seconds", "data", "labels", "provenance")
+"""What a study.json, a settings.json and a result.json hold at least."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ def identity(settings: dict[str, Any]) -> str:
 def run_name(settings: dict[str, Any]) -> str:
     """The folder of a run: readable, and distinct for distinct settings."""
     label = f"{settings['sampler']['label']}--{settings['scenario']['label']}--seed{settings['seed']}"
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in label) + f"--{identity(settings)}"
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in label)
+    return plain.encode()[:150].decode(errors="ignore") + f"--{identity(settings)}"  # a file's name has 255 bytes
 
 
 def make_folder(folder: Path) -> None:
@@ -82,6 +91,21 @@ def make_folder(folder: Path) -> None:
         (folder / ".writable").unlink()
     except OSError as error:
         raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a study's folder for one `bench`. Raises UserError where another is at work in it (not seen on Windows)."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError:
+            raise UserError(f"another bench is at work in {folder}; wait for it, or choose another folder with --out") from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,12 +127,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Raises UserError where the file is damaged; ours are never half written."""
+def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """A mapping that has these keys. Raises UserError where the file is damaged; ours are never half written."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
+        missing = [key for key in keys if key not in value] if isinstance(value, dict) else list(keys)
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it, or delete what it belongs to and run it again") from None
+    if missing:
+        raise UserError(f"{path} has no '{missing[0]}'; restore it, or delete what it belongs to and run it again")
+    return value
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -122,15 +150,22 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        evaluations = [json.loads(line) for line in lines[:-1] if line]
+        rising = all(earlier["step"] < later["step"] for earlier, later in pairwise(evaluations))
+    except (ValueError, TypeError, KeyError):
+        evaluations, rising = [], False
+    if not rising:
+        raise UserError(f"{path} is damaged; delete {path.parent} and run it again")
+    return evaluations
 
 
 def read_run(folder: Path) -> RunRecords | None:
     """One run folder; None where the run has not even written its settings."""
     if not (folder / "settings.json").exists():
         return None
-    settings = read_json(folder / "settings.json")
-    result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
+    settings = read_json(folder / "settings.json", SETTINGS)
+    result = read_json(folder / "result.json", RESULT) if (folder / "result.json").exists() else None
     return RunRecords(settings, read_evaluations(folder / "records.jsonl"), result)
 
 
@@ -141,20 +176,23 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     """
     if not (folder / "study.json").exists():
         raise UserError(f"{folder} is not a study's folder (it has no study.json); a study is written by `robuststream bench`")
-    study = read_json(folder / "study.json")
-    check_rules(study, folder)
+    study = read_rules(folder)
+    if missing := [key for key in STUDY if key not in study]:
+        raise UserError(f"{folder / 'study.json'} has no '{missing[0]}'; run the study's bench again, which writes it anew")
     found = [read_run(path) for path in sorted((folder / "runs").glob("*")) if path.is_dir()]
     runs = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *(run for run in found if run))}
     return study, [runs[name] for name in study.get("runs", []) if name in runs]
 
 
-def check_rules(study: dict[str, Any], folder: Path) -> None:
-    """Refuse results that were measured under other rules."""
+def read_rules(folder: Path) -> dict[str, Any]:
+    """A folder's study.json. Raises UserError where it is damaged, or was measured under other rules than ours."""
+    study = read_json(folder / "study.json", ["rules"])
     if study.get("rules") != RULES:
         raise UserError(
             f"{folder} was measured under rules {study.get('rules')}, this is rules {RULES}: "
             f"results of two rules do not mix; choose another folder with --out"
         )
+    return study
 
 
 def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:

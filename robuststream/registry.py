@@ -19,9 +19,12 @@ KINDS = ("samplers", "scenarios", "models")
 
 def names(kind: str) -> list[str]:
     """Every name of this kind, ours and the installed third parties', without importing any of them."""
-    folder = Path(__file__).parent / kind
-    ours = [path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_")]
-    return sorted({*ours, *_entry_points(kind)})
+    return sorted({*_ours(kind), *_entry_points(kind)})
+
+
+def canonical(name: str) -> str:
+    """Names are written with hyphens; an underscore means the same. A file's name stays as it is."""
+    return name if ".py" in name else name.replace("_", "-")
 
 
 def require(kind: str, name: str) -> None:
@@ -30,7 +33,7 @@ def require(kind: str, name: str) -> None:
         path, _, _ = name.rpartition(":")
         if not Path(path or name).is_file():
             raise UserError(f"{kind[:-1]} '{name}': there is no file {path or name}")
-    elif name.replace("_", "-") not in names(kind):
+    elif canonical(name) not in names(kind):
         raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, names(kind))}")
 
 
@@ -39,11 +42,12 @@ def load(kind: str, name: str, base: type) -> type:
     require(kind, name)
     if ".py" in name:
         return _from_file(kind, name, base)
-    third_party = _entry_points(kind).get(name.replace("_", "-"))
-    if third_party is not None:
-        loaded = third_party.load()
-    else:
-        loaded = _only_class(importlib.import_module(f"robuststream.{kind}.{name.replace('-', '_')}"), base)
+    if canonical(name) in _ours(kind):
+        return _only_class(importlib.import_module(f"robuststream.{kind}.{name.replace('-', '_')}"), base)
+    try:
+        loaded = _entry_points(kind)[canonical(name)].load()
+    except (Exception, SystemExit) as error:
+        raise UserError(_does_not_import(f"{kind[:-1]} '{name}'", error)) from error
     if not (inspect.isclass(loaded) and issubclass(loaded, base)):
         raise UserError(f"{kind[:-1]} '{name}' is not a subclass of {base.__name__}")
     return loaded
@@ -53,12 +57,23 @@ def source(kind: str, name: str) -> str:
     """What identifies a third party's code: the hash of its file, or its package's version; '' for our own."""
     if ".py" in name:
         return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()[:10]
-    point = _entry_points(kind).get(name)
+    point = _entry_points(kind).get(canonical(name))
     return f"{point.dist.name} {point.dist.version}" if point is not None and point.dist is not None else ""
 
 
+def _ours(kind: str) -> set[str]:
+    folder = Path(__file__).parent / kind
+    return {canonical(path.stem) for path in folder.glob("*.py") if not path.stem.startswith("_")}
+
+
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"robuststream.{kind}")}
+    """Third parties' by name. None hides one of ours: the baseline of all ratios must be what its name says."""
+    found = {canonical(point.name): point for point in entry_points(group=f"robuststream.{kind}")}
+    return {name: point for name, point in found.items() if name not in _ours(kind)}
+
+
+def _does_not_import(what: str, error: BaseException) -> str:
+    return " ".join(f"{what} does not import: {type(error).__name__}: {error}".split())
 
 
 def _from_file(kind: str, name: str, base: type) -> type:
@@ -86,9 +101,9 @@ def _import_file(path: Path, where: str) -> ModuleType:
     sys.modules[module_name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise UserError(f"{where} does not import: {type(error).__name__}: {error}".replace("\n", " ")) from error
+        raise UserError(_does_not_import(where, error)) from error
     return module
 
 

@@ -78,8 +78,8 @@ def test_a_line_per_target_and_a_report(
         "keep 0.5 / uniform: worst",
     ):
         assert name in printed
-    assert f"throughput / {LOADER}, paper-cnn: not measured: not in this run" in printed
-    assert f"throughput / {WEIGHTED}, paper-cnn: not measured: not in this run" in printed
+    assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
+    assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
     assert len(written["targets"]) == 8
     charged = {row["sampler"]: row["charged"] for row in written["samplers"]}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from _runs import without_time
 from robuststream import records
+from robuststream.config import load_study
+from robuststream.errors import UserError
+from robuststream.study.plan import plan
 
 SMALL = ("seeds=1", "samplers=uniform,plb", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=4", "budget=2")
 LONG = ("seeds=2", "samplers=uniform,plb", "scenarios=symmetric-40", "recipe.evaluations=5", "budget=40")
@@ -29,6 +34,37 @@ def refused(done: subprocess.CompletedProcess[str], answer: str) -> None:
     assert answer in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study with its results; copied by who damages it."""
+    place = tmp_path_factory.mktemp("finished")
+    assert robuststream("bench", "noisy-labels", *SMALL, cwd=place).returncode == 0
+    return place / "reports" / "noisy-labels"
+
+
+TORCHLESS = (
+    ("bench", "noisy-lables"),
+    ("bench", "noisy-labels", "samplers=pbl"),
+    ("bench", "noisy-labels", "recipe.data=fashon-mnist"),
+    ("bench", "noisy-labels", "recipe.data=gone.npz"),
+    ("bench", "noisy-labels", "recipe.model=mlpp"),
+    ("bench", "noisy-labels", "device=tpu"),
+    ("bench", "noisy-labels", "seeds=0"),
+    ("check", "pbl"),
+    ("check", "gone.py:Gone"),
+    ("check", "plb", "nonsense"),
+    ("report", "."),
+)
+
+
+@pytest.mark.parametrize("arguments", TORCHLESS, ids=" ".join)
+def test_refusals_do_not_import_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"import sys\nsys.argv = ['robuststream', *{arguments!r}]\nfrom robuststream.cli import main\n"
+    code += "try: main()\nexcept SystemExit as end: assert end.code == 2, end.code\nsys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_is_quick_and_does_not_import_torch(tmp_path: Path) -> None:
@@ -86,6 +122,67 @@ def test_a_damaged_study_is_told_in_one_line(tmp_path: Path) -> None:
     (folder / "study.json").write_text('{"rules": "1.')
     for arguments in (("bench", "noisy-labels"), ("report", folder)):
         refused(robuststream(*arguments, cwd=tmp_path), "study.json cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("study.json", "[]"),
+        ("study.json", '{"rules": "1.0"}'),
+        ("records.jsonl", "junk\n"),
+        ("records.jsonl", '{"step": 3}\n{"step": 3}\n'),
+        ("result.json", "{}"),
+        ("settings.json", '{"rules": 1'),
+    ],
+)
+def test_damaged_results_are_told_in_one_line(name: str, text: str, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / records.ARCHIVE).unlink()
+    next(iter(folder.rglob(name))).write_text(text)
+    with pytest.raises(UserError) as told:
+        records.read_study(folder)
+    assert str(folder) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_two_studies_in_one_folder_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "noisy-labels"
+    folder.mkdir(parents=True)
+    with records.alone(folder):
+        refused(robuststream("bench", "noisy-labels", *SMALL, cwd=tmp_path), "another bench is at work")
+    assert not (folder / "study.json").exists()
+
+
+def test_changed_data_make_new_runs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = set()
+    for _ in range(2):
+        images, labels = rng.integers(0, 255, (40, 8, 8), dtype=np.uint8), np.arange(40) % 3
+        np.savez(tmp_path / "own.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        study = load_study("noisy-labels", [f"recipe.data={tmp_path / 'own.npz'}", "samplers=uniform", "scenarios=clean"])
+        names.add(plan(study, tmp_path)[0].name)
+    assert len(names) == 2
+
+
+def test_a_rule_breaker_does_not_poison_the_next_arm(tmp_path: Path) -> None:
+    """It fails by name; the process it ran in is not used again."""
+    (tmp_path / "leak.py").write_text(
+        "import torch\nfrom dataclasses import dataclass\nfrom robuststream.samplers import Streaming\n\n"
+        "@dataclass\nclass Leak(Streaming):\n    def fresh_values(self, signals):\n"
+        "        torch.set_default_dtype(torch.float64)\n        return signals.loss\n"
+    )
+    arguments = [part.replace("uniform,plb", "uniform,leak.py:Leak,plb,peb") for part in SMALL]
+    done = robuststream("bench", "noisy-labels", *arguments, "--jobs", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the default dtype" in done.stdout
+    assert "1 of 4 runs failed" in done.stdout
+    assert len(list(tmp_path.glob("reports/noisy-labels/runs/*/result.json"))) == 3
+
+
+def test_very_long_labels_fit_a_file_name() -> None:
+    plugin = {"label": "森" * 60}
+    assert len(records.run_name({"sampler": plugin, "scenario": plugin, "seed": 10**9}).encode()) < 255
 
 
 def test_bench_writes_a_report_and_does_not_repeat_itself(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from robuststream import registry
 from robuststream.config import config_folder, load_study, recipe_names, study_names
+from robuststream.contracts import Sampler
 from robuststream.errors import UserError
 from robuststream.study.plan import plan
 
@@ -96,7 +99,12 @@ MISTAKES = {
     "not an override": ("noisy-labels", ["seeds"], "'seeds' is not an override; write key=value"),
     "a value that does not parse": ("noisy-labels", ["seeds=[1,"], "does not parse"),
     "a missing file of a sampler": ("noisy-labels", ["samplers=gone.py:Gone"], "there is no file gone.py"),
-    "a device of another maker": ("noisy-labels", ["device=tpu"], "device=tpu is not possible"),
+    "a device of another maker": ("noisy-labels", ["device=tpu"], "'tpu' is not possible (allowed: auto, cpu, cuda"),
+    "an endless warm-up": ("noisy-labels", ["samplers.plb.warmup_epochs=.inf"], "warmup_epochs=inf is not possible"),
+    "a million seeds": ("noisy-labels", ["seeds=100000000000"], "1 to 10000"),
+    "seeds in quotes": ("noisy-labels", ["seeds='3'"], "a whole number, or a list of them"),
+    "a batch beyond all bounds": ("noisy-labels", ["recipe.batch_size=10000000000000000000000"], "recipe.batch_size="),
+    "a name that leaves the folder": ("noisy-labels", ["name=../../x"], "no slashes"),
     "a missing study file": ("gone.yaml", [], "there is no such file"),
 }
 
@@ -137,6 +145,7 @@ PLUGINS = {
     "import nothing_of_that_name": "does not import: ModuleNotFoundError",
     "def broken(": "does not import: SyntaxError",
     "class Other: pass": "defines no class 'Mine'",
+    "import sys; sys.exit(3)": "does not import: SystemExit",
     "class Mine: pass": "is not a subclass of robuststream.contracts.Sampler",
 }
 
@@ -149,6 +158,35 @@ def test_each_broken_plugin_file_is_answered_in_one_line(text: str, tmp_path: Pa
         plan(load_study("noisy-labels", [f"samplers=uniform,{path}:Mine"]), Path("somewhere"))
     assert PLUGINS[text] in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_underscores_and_hyphens_name_the_same() -> None:
+    study = load_study("noisy-labels", ["samplers=uniform,selective_backprop"])
+    assert [s.label for s in study.samplers] == ["uniform", "selective-backprop"]
+
+
+def test_a_label_may_not_stand_twice(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("recipe: digits-cnn\nsamplers: {1: {kind: plb}, '1': {kind: peb}}\nscenarios: {clean: }\n")
+    with pytest.raises(UserError, match="the label '1' twice"):
+        load_study(str(path))
+
+
+def test_two_and_two_point_nought_are_one_setting() -> None:
+    names = {
+        plan(load_study("noisy-labels", ["samplers=plb", f"samplers.plb.warmup_epochs={value}"]), Path("x"))[0].name
+        for value in ("2", "2.0")
+    }
+    assert len(names) == 1
+
+
+def test_a_third_party_cannot_hide_one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint(name, "elsewhere:Thing", "robuststream.samplers") for name in ("uniform", "my_mine")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "robuststream.samplers" else [])
+    assert registry.load("samplers", "uniform", Sampler).__module__ == "robuststream.samplers.uniform"
+    assert "my-mine" in registry.names("samplers")
+    with pytest.raises(UserError, match=r"sampler 'my_mine' does not import: ModuleNotFoundError"):
+        registry.load("samplers", "my_mine", Sampler)
 
 
 def test_changed_code_or_labels_make_new_runs(tmp_path: Path) -> None:

@@ -32,13 +32,13 @@ ALLOWED = {
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,
     "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "data", "models"},
-    "study": FLOOR_0 | BRIDGE | {"training", "checks", "reporting"},
+    "study": FLOOR_0 | BRIDGE | {"data", "training", "checks", "reporting"},
     # the results tower
     "evidence": GROUND | BRIDGE,
     "reporting": GROUND | BRIDGE | {"evidence"},
     # the roof
     "listing": FLOOR_0 | BRIDGE | {"sumtree", "data", "models", "study"},
-    "cli": FLOOR_0 | BRIDGE | {"study", "reporting", "listing"},
+    "cli": FLOOR_0 | BRIDGE | {"data", "study", "reporting", "listing"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -15,6 +15,7 @@ from _runs import settings, without_time
 from robuststream import records, registry
 from robuststream.config import Budget, RunSettings
 from robuststream.contracts import Batch, Scenario
+from robuststream.errors import UserError
 from robuststream.models._build import build
 from robuststream.samplers.uniform import Uniform
 from robuststream.training import loop
@@ -261,6 +262,21 @@ def test_a_plugin_that_draws_globally_fails_its_run(tmp_path: Path, monkeypatch:
         train(settings(), make(tmp_path / "run"))
     torch.set_rng_state(state)
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_damaged_checkpoint_is_put_aside_and_the_run_begins_anew(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    (folder / "checkpoint.pt").write_bytes(b"torn")
+    (folder / "records.jsonl").write_text('{"step": 0}\nnot a record\n')
+    assert train(settings(), folder)["totals"]["steps"] > 0
+    assert (folder / "checkpoint.damaged").read_bytes() == b"torn"
+    assert evaluations(folder)[0]["step"] == 0
+
+
+def test_an_empty_minibatch_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Uniform, "draw", lambda self, probe, progress: Batch(self.pool.everyone[:0]))
+    with pytest.raises(UserError, match="Uniform drew an empty mini-batch"):
+        train(settings(), make(tmp_path / "run"))
 
 
 def test_noise_leaves_validation_and_test_clean() -> None:

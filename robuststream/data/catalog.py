@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+
+from robuststream.errors import UserError, meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,28 @@ CATALOG = {
 def names() -> list[str]:
     """Every data set of the catalogue, the default first."""
     return list(CATALOG)
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set is named by the place of the user's own file or folder."""
+    return name not in CATALOG and (name.endswith(".npz") or "/" in name or Path(name).is_dir())
+
+
+def require(name: str) -> None:
+    """Refuse a data set that is neither in the catalogue nor a file or folder that exists. Reads no data."""
+    if is_path(name):
+        if not Path(name).expanduser().exists():
+            raise UserError(f"data set '{name}': there is no such {'file' if name.endswith('.npz') else 'folder'}")
+    elif name not in CATALOG:
+        raise UserError(f"unknown data set '{name}'; {meant(name, names())}, path/to/file.npz, path/to/folder")
+
+
+def fingerprint(name: str) -> str:
+    """Of the user's own data: hash of the file, or of the names, sizes and times of a folder's files; '' for the catalogue."""
+    path = Path(name).expanduser()
+    if not is_path(name):
+        return ""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+    listing = [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(path.rglob("*")) if p.is_file()]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()[:10]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robuststream.data import folder, vision
-from robuststream.data.catalog import CATALOG, DIGITS, DataSet, names
-from robuststream.errors import UserError, meant
+from robuststream.data import catalog, folder, vision
+from robuststream.data.catalog import CATALOG, DIGITS, DataSet
+from robuststream.errors import UserError
 
 FOLDER_VARIABLE = "ROBUSTSTREAM_DATA"
 """Environment variable: the folder that holds NAME.npz files and torchvision's own folders."""
@@ -61,15 +61,8 @@ def _load(key: str, name: str, place: str) -> Arrays:
     path = Path(key)
     if name in CATALOG:
         return _from_catalog(CATALOG[name], Path(place).expanduser() if place else None)
-    if name.endswith(".npz"):
-        if not path.is_file():
-            raise UserError(f"data set '{name}': there is no such file")
-        return _checked(_read_npz(path), name)
-    if path.is_dir():
-        return _checked(folder.read(path), name)
-    if "/" in name or os.sep in name:
-        raise UserError(f"data set '{name}': there is no such folder (a file's name ends in .npz)")
-    raise UserError(f"unknown data set '{name}'; {meant(name, names())}")
+    catalog.require(name)
+    return _checked(folder.read(path) if path.is_dir() else _read_npz(path), name)
 
 
 def _from_catalog(entry: DataSet, place: Path | None) -> Arrays:

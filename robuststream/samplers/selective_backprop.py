@@ -24,7 +24,7 @@ class SelectiveBackprop(Sampler):
     """
 
     beta: float = hyper(1.0, above=0.0, help="selectivity: 1/(1+beta) of the candidates are kept on average")
-    history: int = hyper(1024, low=1, help="losses that a percentile is taken among")
+    history: int = hyper(1024, low=1, high=2**20, help="losses that a percentile is taken among")
     stale: int = hyper(1, low=1, help="probe in every stale-th epoch only; in the others reuse its losses")
     variant: str = hyper(
         "paper", choices=("paper", "composer"), help="composer: ranks among n candidates, exact count, fixed shapes"

@@ -33,6 +33,10 @@ class Bench:
     def run(self) -> int:
         """Execute and report; the exit code says whether all is done (0), some failed (1), or it was interrupted (130)."""
         records.make_folder(self.folder)
+        with records.alone(self.folder):
+            return self._run_alone()
+
+    def _run_alone(self) -> int:
         records.write_json(self.folder / "study.json", study_settings(self.study, self.runs, self.command))
         self._introduce()
         failed, interrupts = self._execute()
@@ -41,8 +45,8 @@ class Bench:
         if interrupts:
             self.console.print("stopped; the same command goes on from here", style="yellow")
             return INTERRUPTED
-        for run, reason in failed:
-            self.console.print(f"failed: {run.name}: {reason}", style="red", markup=False)
+        if failed:
+            self.console.print(f"{len(failed)} of {len(self.runs)} runs failed, as said above; the same command tries them again")
         return SOME_FAILED if failed else DONE
 
     def dry_run(self) -> int:
@@ -64,9 +68,9 @@ class Bench:
             f"{len(self.runs) - len(self.to_do)} done, {self.jobs} side by side"
         )
 
-    def _execute(self) -> tuple[list[tuple[PlannedRun, str]], int]:
-        """What failed, with the reason, and how often Ctrl-C was pressed."""
-        failed: list[tuple[PlannedRun, str]] = []
+    def _execute(self) -> tuple[list[PlannedRun], int]:
+        """What failed, and how often Ctrl-C was pressed."""
+        failed: list[PlannedRun] = []
         if not self.to_do:
             return failed, 0
         executor = Executor(self.jobs, self.threads)
@@ -76,7 +80,7 @@ class Bench:
             for happening in executor.execute(self.to_do):
                 view.tell(happening)
                 if happening.what == "failed":
-                    failed.append((happening.run, happening.detail))
+                    failed.append(happening.run)
         return failed, interrupts.count
 
     def _report(self) -> None:

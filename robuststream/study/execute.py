@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -50,17 +51,19 @@ class Executor:
     def __post_init__(self) -> None:
         self._stop: Event = self._context.Event()
         self._workers: list[_Worker] = []
+        self._waiting: list[PlannedRun] = []
 
     def execute(self, runs: list[PlannedRun]) -> Iterator[Happening]:
         """Every run in order; happenings as they come. A worker that dies fails its run, and a new one takes its place."""
-        waiting = list(reversed(runs))
+        waiting = self._waiting = list(reversed(runs))
         self._workers = [self._spawn() for _ in range(min(self.jobs, len(runs)))]
         try:
             while True:
                 for worker in self._workers:
                     if worker.run is None and waiting and not self._stop.is_set():
                         worker.run = waiting.pop()
-                        worker.connection.send((worker.run.settings.model_dump(), str(worker.run.folder)))
+                        with suppress(BrokenPipeError):  # one that died idle is found out below
+                            worker.connection.send((worker.run.settings.model_dump(), str(worker.run.folder)))
                         yield Happening("started", worker.run)
                 busy = [worker for worker in self._workers if worker.run is not None]
                 if not busy:
@@ -91,11 +94,21 @@ class Executor:
         except (EOFError, ConnectionResetError):
             worker.process.join()
             code = worker.process.exitcode
-            self._workers[self._workers.index(worker)] = self._spawn()
+            self._replace(worker)
             return Happening("failed", run, f"its process died (exit code {code}; -9 is often a lack of memory)")
         if what != "evaluated":
             worker.run = None
+        if what == "failed":
+            self._replace(worker)
         return Happening(what, run, detail)
+
+    def _replace(self, worker: _Worker) -> None:
+        """A new process in the place of one that has ended, where there is work left for it."""
+        worker.connection.close()
+        if self._waiting:
+            self._workers[self._workers.index(worker)] = self._spawn()
+        else:
+            self._workers.remove(worker)
 
     def _close(self) -> None:
         for worker in self._workers:

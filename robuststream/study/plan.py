@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from robuststream import records, registry
-from robuststream.config import Plugin, ResolvedPlugin, RunSettings, Study
+from robuststream.config import Plugin, Recipe, ResolvedPlugin, RunSettings, Study
 from robuststream.contracts import Sampler, Scenario
+from robuststream.data.catalog import fingerprint
 from robuststream.errors import UserError
 
 
@@ -35,7 +36,7 @@ def plan(study: Study, folder: Path) -> list[PlannedRun]:
     """All runs of a study. The arms of a seed stand back to back in random order (rule 7), so that drift is shared noise."""
     samplers = [_resolve(plugin, "samplers", Sampler) for plugin in study.samplers]
     scenarios = [_resolve(plugin, "scenarios", Scenario) for plugin in study.scenarios]
-    device = resolve_device(study.device)
+    device, sources = resolve_device(study.device), _sources(study.recipe)
     runs = []
     for seed in study.seeds:
         for scenario in scenarios:
@@ -43,10 +44,22 @@ def plan(study: Study, folder: Path) -> list[PlannedRun]:
             random.Random(f"{study.name}/{seed}/{scenario.label}").shuffle(block)
             for sampler in block:
                 settings = RunSettings(
-                    rules=records.RULES, sampler=sampler, scenario=scenario, recipe=study.recipe, seed=seed, device=device
+                    rules=records.RULES,
+                    sampler=sampler,
+                    scenario=scenario,
+                    recipe=study.recipe,
+                    seed=seed,
+                    device=device,
+                    sources=sources,
                 )
                 runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
     return runs
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """What decides the numbers beside the settings: a third party's network, and data of the user's own."""
+    found = {"model": registry.source("models", recipe.model), "data": fingerprint(recipe.data)}
+    return {name: source for name, source in found.items() if source}
 
 
 def study_settings(study: Study, runs: list[PlannedRun], command: str) -> dict[str, Any]:
@@ -63,10 +76,7 @@ def resolve_device(device: str) -> str:
     """`auto` is a GPU where there is one. Raises UserError for a device that this machine does not have."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise UserError(f"device={device} is not possible (allowed: auto, cpu, cuda, cuda:0, cuda:1, ...)")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device={device} is not possible (torch {torch.__version__} finds no CUDA device here; use cpu)")
     return device
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -35,7 +36,10 @@ def work(connection: Connection, stop: Event, threads: int, parent: int) -> None
     try:
         while True:
             settings, folder = connection.recv()
-            connection.send(_train(RunSettings.model_validate(settings), Path(folder), watch))
+            answer = _train(RunSettings.model_validate(settings), Path(folder), watch)
+            connection.send(answer)
+            if answer[0] == "failed":
+                return  # what a fault has left behind in this process must not reach the next run
     except (EOFError, BrokenPipeError):
         return  # the parent is gone, or has no more work
 
@@ -52,5 +56,6 @@ def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
     except BrokenPipeError:
         raise
     except Exception as error:
-        (folder / "error.txt").write_text(traceback.format_exc())
-        return "failed", f"{type(error).__name__}: {error} (traceback in {folder / 'error.txt'})"
+        with suppress(OSError):  # the folder itself may be what is wrong
+            (folder / "error.txt").write_text(traceback.format_exc())
+        return "failed", " ".join(f"{type(error).__name__}: {error} (traceback in {folder / 'error.txt'})".split())

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from robuststream import records
+from robuststream.errors import UserError
+from robuststream.training.provenance import source_hash
 from robuststream.training.world import World
 
 EVERY_SECONDS = 20.0
@@ -36,7 +38,7 @@ class Progress:
 
     due: int = 0  # the next evaluation is due at this many evaluations' share of the budget
     written: int = 0  # records written
-    histogram_written: bool = False
+    histograms: int = 0  # records with a histogram: one as soon as values are stored, one from the middle on, one at the end
     diverged: bool = False
     best: Best | None = None
 
@@ -44,6 +46,7 @@ class Progress:
 def pack(world: World, progress: Progress) -> dict[str, Any]:
     """Everything that the next step depends on, as tensors and plain values."""
     return {
+        "source": source_hash(),
         "network": world.bare.state_dict(),
         "optimizer": world.optimizer.state_dict(),
         "sampler": world.sampler.state_dict(),
@@ -78,10 +81,24 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, with the records cut to match it; None (and no records) where the run must begin anew."""
-        state = torch.load(self.path, weights_only=True) if self.path.exists() else None
-        kept = records.read_evaluations(self.records)[: state["progress"]["written"] if state else 0]
+        state = self._read()
+        try:
+            kept = records.read_evaluations(self.records)[: state["progress"]["written"] if state else 0]
+        except UserError:  # records that a fault has damaged: they are written again
+            state, kept = None, []
         records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in kept))
         return state
+
+    def _read(self) -> dict[str, Any] | None:
+        """A damaged file is put aside; a checkpoint of other code is not gone on from, since its bits would be neither's."""
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, weights_only=True)
+        except Exception:  # whatever a torn or foreign file makes of the reader
+            self.path.replace(self.path.with_suffix(".damaged"))
+            return None
+        return state if isinstance(state, dict) and state.get("source") == source_hash() else None
 
     def save(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

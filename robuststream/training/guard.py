@@ -11,15 +11,22 @@ import numpy as np
 import torch
 
 
+class RulesBroken(RuntimeError):
+    """A plug-in changed what every arm shares: nothing of its run can be used."""
+
+
 @contextmanager
 def untouched_globals(who: str) -> Iterator[None]:
-    """Fail with the names of what changed; `who` names the plug-ins that could have done it. Off the clock."""
+    """Raise RulesBroken with the names of what changed, also where the run ended early; `who` names the plug-ins."""
     before = _globals()
-    yield
-    after = _globals()
-    changed = [name for name in before if before[name] != after[name]]
-    if changed:
-        raise RuntimeError(f"{who} changed {', '.join(changed)}: plug-ins draw from their own generator and set no global flag")
+    try:
+        yield
+    finally:
+        after = _globals()
+        changed = [name for name in before if before[name] != after[name]]
+        if changed:
+            what = ", ".join(changed)
+            raise RulesBroken(f"{who} changed {what}: plug-ins draw from their own generator and set no global flag")
 
 
 def _globals() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from robuststream.config import RunSettings
 from robuststream.training.checkpoint import Best, Checkpoints, Progress, pack, unpack
 from robuststream.training.clock import OFF_CLOCK, PHASES
 from robuststream.training.evaluation import score
-from robuststream.training.guard import untouched_globals
+from robuststream.training.guard import RulesBroken, untouched_globals
 from robuststream.training.provenance import provenance
 from robuststream.training.step import take_step
 from robuststream.training.world import build_world
@@ -41,11 +41,15 @@ class Stopped(Exception):
 def train(run: RunSettings, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
     """Execute one run in its folder, from its checkpoint where there is one, and write and return its result.
 
-    Raises Stopped when `watch.stop()` says so, after saving; RuntimeError where a plug-in broke the rules.
+    Raises Stopped when `watch.stop()` says so, after saving; RulesBroken where a plug-in did.
     """
     who = f"sampler '{run.sampler.label}' or scenario '{run.scenario.label}'"
-    with untouched_globals(who):
-        result = _Run(run, folder, watch or Watch()).execute()
+    try:
+        with untouched_globals(who):
+            result = _Run(run, folder, watch or Watch()).execute()
+    except RulesBroken:
+        Checkpoints(folder).remove()
+        raise
     records.write_json(folder / "result.json", result)
     Checkpoints(folder).remove()
     return result
@@ -95,7 +99,8 @@ class _Run:
         world, clock, ledger, progress = self.world, self.world.clock, self.world.ledger, self.progress
         clock.to("evaluation")
         accuracy, loss = score(world.bare, world.validation)
-        at_histogram = not progress.histogram_written or progress.due == self.run.recipe.evaluations // 2 or ledger.spent >= 1.0
+        middle = self.run.recipe.evaluations // 2
+        at_histogram = progress.histograms == 0 or (progress.histograms == 1 and progress.due >= middle) or ledger.spent >= 1.0
         record = {
             "step": ledger.steps,
             "spent": ledger.spent,
@@ -110,7 +115,7 @@ class _Run:
         }
         records.append_record(self.checkpoints.records, record)
         progress.written += 1
-        progress.histogram_written |= "histogram" in record
+        progress.histograms += "histogram" in record
         progress.diverged |= record["validation_loss"] is None
         # A long probe may have carried the run past several due moments: they are one evaluation.
         progress.due = int(ledger.spent * self.run.recipe.evaluations) + 1

@@ -33,7 +33,7 @@ def _installation() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD") if _git("ls-files", "__init__.py") else None
     return {
         "robuststream": __version__,
-        "source": _source_hash(),
+        "source": source_hash(),
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", ".")) if commit else None,
         "python": platform.python_version(),
@@ -52,7 +52,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _source_hash() -> str:
+@functools.cache
+def source_hash() -> str:
     """Hash over our Python files: says which code ran also where it was installed from a wheel."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from robuststream.config import Recipe
 from robuststream.contracts import Signals
+from robuststream.errors import UserError
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
 
@@ -18,6 +19,10 @@ def take_step(world: World, recipe: Recipe) -> None:
     clock.to("draw")
     spent = ledger.spent
     batch = world.sampler.draw(world.probe, spent)
+    if not len(batch.index):
+        raise UserError(
+            f"{type(world.sampler).__name__} drew an empty mini-batch; a draw is 1 to {world.pool.batch_size} indices"
+        )
 
     clock.to("fetch")
     images, labels = world.train.fetch(batch.index)
@@ -31,7 +36,7 @@ def take_step(world: World, recipe: Recipe) -> None:
 
     clock.to("backward")
     optimizer.zero_grad(set_to_none=True)
-    # The gradient of the mean of the weighted losses. The mean itself is never asked for: it would cost a hundredth of a step.
+    # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
     share = 1.0 / len(loss)
     loss.backward(torch.full_like(loss, share) if batch.weight is None else batch.weight * share)
 
