@@ -53,8 +53,8 @@ def bench(
 ) -> None:
     """Run a study: skip what is finished, resume what is not, write the report."""
     from robuststream import registry
-    from robuststream.config import load_study
     from robuststream.data import catalog
+    from robuststream.studies import load_study
 
     settings = load_study(study, overrides or [])
     registry.require("models", settings.recipe.model)
@@ -142,7 +142,7 @@ def check(
 ) -> None:
     """Run the public contract checks on a sampler: what `bench` relies on, one line each."""
     from robuststream import registry
-    from robuststream.config import parse_override
+    from robuststream.studies import parse_override
 
     if plugin is None and not list_checks:
         raise UserError("name a sampler to check, as path/to/file.py:Class, or pass --list")

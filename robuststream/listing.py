@@ -134,7 +134,7 @@ def _datasets() -> list[Entry]:
 
 
 def _studies() -> list[Entry]:
-    from robuststream.config import config_folder, recipe_names, study_names
+    from robuststream.studies import config_folder, recipe_names, study_names
 
     def head(path: Path) -> list[str]:
         lines = path.read_text().splitlines()

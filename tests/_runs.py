@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robuststream.config import RunSettings, load_study
+from robuststream.config import RunSettings
+from robuststream.studies import load_study
 from robuststream.study.plan import plan
 
 SMALL = ("seeds=1", "recipe.train_size=200", "recipe.evaluations=4", "budget=3")

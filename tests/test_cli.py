@@ -16,8 +16,8 @@ import pytest
 
 from _runs import without_time
 from robuststream import records
-from robuststream.config import load_study
 from robuststream.errors import UserError
+from robuststream.studies import load_study
 from robuststream.study.plan import plan
 
 SMALL = ("seeds=1", "samplers=uniform,plb", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=4", "budget=2")

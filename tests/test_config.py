@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from robuststream import registry
-from robuststream.config import config_folder, load_study, recipe_names, study_names
 from robuststream.contracts import Sampler
 from robuststream.errors import UserError
+from robuststream.studies import config_folder, load_study, recipe_names, study_names
 from robuststream.study.plan import plan
 
 

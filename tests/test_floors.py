@@ -14,7 +14,7 @@ from robuststream import registry
 PACKAGE = Path(registry.__file__).parent
 
 GROUND = {"errors"}
-BRIDGE = {"config", "records"}
+BRIDGE = {"config", "studies", "records"}
 FLOOR_0 = {"contracts", "hyperparameters", "registry"} | GROUND
 ALLOWED = {
     # the ground and the bridge
@@ -22,7 +22,8 @@ ALLOWED = {
     "hyperparameters": GROUND,
     "registry": GROUND,
     "records": GROUND,
-    "config": GROUND | {"registry"},
+    "config": GROUND,
+    "studies": GROUND | {"registry", "config"},
     # the torch tower
     "contracts": GROUND | {"hyperparameters"},
     "sumtree": GROUND,
@@ -44,7 +45,17 @@ ALLOWED = {
 }
 """Which rooms each room may import, beside itself. A new room is a new line here."""
 
-TORCHLESS = ("errors", "hyperparameters", "registry", "config", "records", "cli", "reporting.report", "evidence.summary")
+TORCHLESS = (
+    "errors",
+    "hyperparameters",
+    "registry",
+    "config",
+    "studies",
+    "records",
+    "cli",
+    "reporting.report",
+    "evidence.summary",
+)
 
 
 def room(module: str) -> str:

@@ -11,9 +11,9 @@ from typer.main import get_command
 from robuststream import registry
 from robuststream.checks import run_checks
 from robuststream.cli import app
-from robuststream.config import load_study
 from robuststream.contracts import Sampler
 from robuststream.listing import read_docstring
+from robuststream.studies import load_study
 from robuststream.study.plan import plan
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from robuststream import registry
 from robuststream.checks import CHECKS, run_checks
-from robuststream.config import parse_override
 from robuststream.contracts import Sampler
+from robuststream.studies import parse_override
 
 
 def print_checks() -> None:
