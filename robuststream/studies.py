@@ -50,11 +50,11 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
         if keys == ["recipe"]:
             raw["recipe"] = value
     raw["recipe"] = _load_recipe(raw.get("recipe"), path)
-    for section, kind in (("samplers", "samplers"), ("scenarios", "scenarios")):
+    for section in ("samplers", "scenarios"):
         raw[section] = _mapping(raw.get(section), section)
         for keys, value in changes:
             if keys == [section]:
-                raw[section] = _select(raw[section], value, kind)
+                raw[section] = _select(raw[section], value, section)
     for keys, value in changes:
         if keys not in (["recipe"], ["samplers"], ["scenarios"]):
             _set(raw, ["recipe", *keys] if keys[0] == "budget" else keys, value)
@@ -73,7 +73,7 @@ def _validate(raw: dict[str, Any], path: Path) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"study '{raw['name']}': {_one_line(error, raw)}") from None
+        raise UserError(f"study '{raw['name']}': {_one_line(error)}") from None
 
 
 def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
     place[keys[-1]] = value
 
 
-def _one_line(error: ValidationError, raw: dict[str, Any]) -> str:
+def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
