@@ -113,11 +113,37 @@ class Batch:
     lr_scale: float = 1.0  # multiplies the scheduled learning rate
 
 
+class Companion(Protocol):
+    """An auxiliary network that a sampler trains and asks; every pass is charged at that network's own price.
+
+    Kept in an attribute that ends in _, it is part of the sampler's state like a generator.
+    """
+
+    def __call__(self, index: Tensor) -> Signals:
+        """Signals of the (m,) indices from plain images, in eval mode, without gradient."""
+        ...
+
+    def learn(self, index: Tensor, progress: float, weight: Tensor | None = None) -> Signals:
+        """One optimizer step on the (n,) indices at the recipe's learning rate of `progress` in [0, 1]."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Probe(Protocol):
     """A metered, gradient-free forward pass over examples of the pool, without augmentation."""
 
     def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
         """Signals of the (m,) indices. `mode` None is the recipe's `probe_mode` (eval unless it says otherwise)."""
+        ...
+
+    def companion(self, model: str = "") -> Companion:
+        """A fresh auxiliary network with the recipe's optimizer: the recipe's own architecture, or a model by name.
+
+        Asked for in `Sampler.start`, always in the same order, so that a resumed run finds the same ones.
+        """
         ...
 
 

@@ -19,13 +19,14 @@ from robuststream.errors import UserError
 from robuststream.models._build import build
 from robuststream.samplers.uniform import Uniform
 from robuststream.training import loop
+from robuststream.training.blueprint import channel_statistics
 from robuststream.training.clock import OFF_CLOCK, PHASES
 from robuststream.training.diagnostics import PANEL, concordance
 from robuststream.training.ledger import Cost, Ledger
 from robuststream.training.loop import Stopped, Watch, train
 from robuststream.training.optimizers import learning_rate
 from robuststream.training.streams import PURPOSES, stream_seed
-from robuststream.training.world import build_world, channel_statistics
+from robuststream.training.world import build_world
 
 SAMPLERS = registry.names("samplers")
 

@@ -42,6 +42,7 @@ class ToyProbe:
     network: nn.Module
     distortion: Distortion = undistorted
     calls: int = 0  # since the current draw began
+    companions: int = 0  # made so far
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -56,6 +57,37 @@ class ToyProbe:
         self.network.train()
         labels = self.labels[index]
         return Signals.of(index.clone(), labels, self.distortion(logits, labels))
+
+    def companion(self, model: str = "") -> ToyCompanion:
+        """Whatever the model's name, the toy has one architecture."""
+        self.companions += 1
+        network = _network(torch.Generator().manual_seed(1 + self.companions))
+        return ToyCompanion(self.inputs, self.labels, network, self.distortion)
+
+
+@dataclass
+class ToyCompanion:
+    """An auxiliary network of the toy world."""
+
+    inputs: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+    network: nn.Module
+    distortion: Distortion
+
+    def __call__(self, index: Tensor) -> Signals:
+        with torch.no_grad():
+            logits = self.network(self.inputs[index])
+        return Signals.of(index.clone(), self.labels[index], self.distortion(logits, self.labels[index]))
+
+    def learn(self, index: Tensor, progress: float, weight: Tensor | None = None) -> Signals:
+        assert 0.0 <= progress <= 1.0, f"progress is in [0, 1], not {progress}"
+        return _learn(self, index, LEARNING_RATE, weight)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(state)
 
 
 @dataclass
@@ -90,6 +122,18 @@ def _network(generator: torch.Generator) -> nn.Module:
     return network
 
 
+def _learn(learner: ToyProbe | ToyCompanion, index: Tensor, lr: float, weight: Tensor | None) -> Signals:
+    """One step of SGD on the examples of (n,) indices; what its forward pass revealed."""
+    labels, parameters = learner.labels[index], list(learner.network.parameters())
+    logits = learner.network(learner.inputs[index])
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    gradients = torch.autograd.grad((loss if weight is None else loss * weight).mean(), parameters)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= lr * gradient
+    return Signals.of(index, labels, learner.distortion(logits.detach(), labels))
+
+
 class ToyLoop:
     """The training loop in miniature. The three parts of a step stand alone, for checks that look between them."""
 
@@ -117,16 +161,9 @@ class ToyLoop:
 
     def learn(self, batch: Batch) -> Signals:
         """One step of SGD on the drawn examples; what its forward pass revealed."""
-        probe = self.world.probe
-        labels = probe.labels[batch.index]
-        logits = probe.network(probe.inputs[batch.index])
-        loss = F.cross_entropy(logits, labels, reduction="none")
-        gradients = torch.autograd.grad((loss if batch.weight is None else loss * batch.weight).mean(), probe.parameters)
-        with torch.no_grad():
-            for parameter, gradient in zip(probe.parameters, gradients, strict=True):
-                parameter -= LEARNING_RATE * batch.lr_scale * gradient
+        signals = _learn(self.world.probe, batch.index, LEARNING_RATE * batch.lr_scale, batch.weight)
         self.steps += 1
-        return Signals.of(batch.index, labels, probe.distortion(logits.detach(), labels))
+        return signals
 
     def observe(self, signals: Signals) -> None:
         self.sampler.observe(signals)

@@ -21,6 +21,7 @@ class Costs:
     steps: float
     backwards: float
     flops: float
+    auxiliary_flops: float  # of these, spent on companion networks
     forwards: dict[str, float]  # train, probe, perturb
     overhead: float | None  # charged forwards per backward
     seconds: float  # on the clock
@@ -40,6 +41,7 @@ def mean_costs(results: Sequence[dict[str, Any]]) -> Costs:
         steps=steps,
         backwards=backwards,
         flops=_mean(totals, "flops"),
+        auxiliary_flops=_mean([total.get("auxiliary") or {} for total in totals], "flops"),
         forwards=forwards,
         overhead=sum(forwards.values()) / backwards if backwards else None,
         seconds=train,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -36,6 +36,20 @@ class Cost:
         return Cost(forward=counts[0], backward=counts[1] - counts[0])
 
 
+@dataclass
+class Auxiliary:
+    """What a sampler's companion networks have cost: examples forwards and backwards through them, at their own prices."""
+
+    forwards: int = 0
+    backwards: int = 0
+    flops: float = 0.0
+
+    def charge(self, cost: Cost, examples: int, backward: bool) -> None:
+        self.forwards += examples
+        self.backwards += examples if backward else 0
+        self.flops += examples * (cost.forward + (cost.backward if backward else 0.0))
+
+
 class Ledger:
     """What a run has spent: forwards by kind, backwards (both in examples) and steps, against its budget."""
 
@@ -45,17 +59,28 @@ class Ledger:
         self.forwards: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.backwards = 0
         self.steps = 0
+        self.auxiliary = Auxiliary()
 
     @property
     def flops(self) -> float:
-        return sum(self.forwards.values()) * self.cost.forward + self.backwards * self.cost.backward
+        own = sum(self.forwards.values()) * self.cost.forward + self.backwards * self.cost.backward
+        return own + self.auxiliary.flops
+
+    @property
+    def all_forwards(self) -> int:
+        """Of every kind and every network, in examples."""
+        return sum(self.forwards.values()) + self.auxiliary.forwards
+
+    @property
+    def all_backwards(self) -> int:
+        return self.backwards + self.auxiliary.backwards
 
     @property
     def spent(self) -> float:
         """Share of the budget; the last step may carry it above 1."""
         if self.budget_flops is not None:
             return self.flops / self.budget_flops
-        spent = {"steps": self.steps, "backwards": self.backwards, "seconds": self.training_seconds()}
+        spent = {"steps": self.steps, "backwards": self.all_backwards, "seconds": self.training_seconds()}
         return spent[self.budget.unit] / self.budget.amount
 
     def charge(self, kind: str, examples: int, backward: bool) -> None:
@@ -68,6 +93,7 @@ class Ledger:
             "steps": self.steps,
             "forwards": dict(self.forwards),
             "backwards": self.backwards,
+            "auxiliary": asdict(self.auxiliary),
             "flops": self.flops,
             "flops_per_forward": self.cost.forward,
             "flops_per_backward": self.cost.backward,
@@ -75,10 +101,16 @@ class Ledger:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"forwards": dict(self.forwards), "backwards": self.backwards, "steps": self.steps}
+        return {
+            "forwards": dict(self.forwards),
+            "backwards": self.backwards,
+            "steps": self.steps,
+            "auxiliary": asdict(self.auxiliary),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.forwards, self.backwards, self.steps = dict(state["forwards"]), state["backwards"], state["steps"]
+        self.auxiliary = Auxiliary(**state["auxiliary"])
 
 
 class Metered(nn.Module):

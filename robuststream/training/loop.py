@@ -104,8 +104,8 @@ class _Run:
         record = {
             "step": ledger.steps,
             "spent": ledger.spent,
-            "forwards": sum(ledger.forwards.values()),
-            "backwards": ledger.backwards,
+            "forwards": ledger.all_forwards,
+            "backwards": ledger.all_backwards,
             "flops": ledger.flops,
             "seconds": clock.training,
             "lr": world.optimizer.param_groups[0]["lr"],

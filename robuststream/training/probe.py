@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robuststream.contracts import Signals
 from robuststream.data.batches import Batches
+from robuststream.training.companion import Companions, PoolCompanion
 from robuststream.training.evaluation import chunk_size
 from robuststream.training.ledger import Metered
 
@@ -16,8 +17,8 @@ from robuststream.training.ledger import Metered
 class PoolProbe:
     """Signals of any examples of the pool, from plain images; the network is in train mode again afterwards."""
 
-    def __init__(self, network: Metered, batches: Batches, mode: Literal["eval", "train"]) -> None:
-        self.network, self.batches, self.mode = network, batches, mode
+    def __init__(self, network: Metered, batches: Batches, mode: Literal["eval", "train"], companions: Companions) -> None:
+        self.network, self.batches, self.mode, self.companions = network, batches, mode, companions
         self.asked: list[tuple[int, Tensor]] = []  # (step, (m,) indices) since the diagnostics last looked
 
     def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
@@ -31,3 +32,7 @@ class PoolProbe:
         self.asked.append((ledger.steps, index))
         clock.to(previous)
         return signals
+
+    def companion(self, model: str = "") -> PoolCompanion:
+        """See `contracts.Probe.companion`."""
+        return self.companions.make(model)

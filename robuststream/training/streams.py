@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics")
+PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "companion-1", "companion-2")
 """Arms of one seed share split, init and noise; every other stream belongs to the run."""
 
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robuststream import registry
 from robuststream.config import RunSettings
-from robuststream.contracts import Pool, Sampler, Scenario, Split
+from robuststream.contracts import Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
 from robuststream.data.splits import load_splits
-from robuststream.models._build import build
+from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
+from robuststream.training.companion import Companions
 from robuststream.training.diagnostics import Diagnostics
 from robuststream.training.evaluation import TestSet
 from robuststream.training.label_facts import label_facts
-from robuststream.training.ledger import Cost, Ledger, Metered
+from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
-from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
 from robuststream.training.streams import stream, stream_seed
 
@@ -69,13 +69,13 @@ def build_world(run: RunSettings) -> World:
         labels=observed.labels.clone(),
         seed=stream_seed(seed, "sampler"),
     )
-    bare = _network(run, splits.train, generators["dropout"])
-    dummy = torch.zeros((recipe.batch_size, *observed.images.shape[1:]), device=device)
+    blueprint = Blueprint.of(recipe, splits.train)
+    bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
     if recipe.compile:
-        bare.warm_up(dummy, generators["dropout"])
-    ledger = Ledger(recipe.budget, _cost(run, splits.train, dummy), pool.size, lambda: clock.training)
+        bare.warm_up(blueprint.dummy(), generators["dropout"])
+    ledger = Ledger(recipe.budget, blueprint.cost(blueprint.dummy()), pool.size, lambda: clock.training)
     network = Metered(bare, ledger, clock)
-    probe = PoolProbe(network, train, recipe.probe_mode)
+    probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
     return World(
         sampler=sampler,
         scenario=scenario,
@@ -103,35 +103,3 @@ def build_world(run: RunSettings) -> World:
             "labels": label_facts(observed.labels, splits.train.labels, observed.num_classes),
         },
     )
-
-
-def _network(run: RunSettings, train: Split, dropout: torch.Generator) -> Precise:
-    mean, std = channel_statistics(train.images)
-    network = build(
-        run.recipe.model,
-        run.recipe.model_settings,
-        shape=(train.images.shape[1], train.images.shape[2], train.images.shape[3]),
-        num_classes=train.num_classes,
-        mean=mean,
-        std=std,
-        init_seed=stream_seed(run.seed, "init"),
-        dropout_generator=dropout,
-        device=train.images.device,
-    )
-    return Precise(network, run.recipe, train.images.device.type)
-
-
-def _cost(run: RunSettings, train: Split, dummy: Tensor) -> Cost:
-    """FLOPs per example, counted on an uncompiled copy of the network; loads every kernel before the clock starts (rule 3)."""
-    plain = run.model_copy(update={"recipe": run.recipe.model_copy(update={"compile": False})})
-    return Cost.of(_network(plain, train, torch.Generator(dummy.device)), dummy)
-
-
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of (N, C, H, W) uint8 images in [0, 1]; a constant channel is left at its scale (1)."""
-    levels = torch.arange(256, dtype=torch.float64) / 255.0
-    counts = torch.stack([torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])])
-    share = counts.cpu().double() / counts.cpu().sum(1, keepdim=True)
-    mean = (share * levels).sum(1)
-    deviation = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
-    return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()

@@ -1,0 +1,89 @@
+"""Companions: auxiliary networks that a sampler trains and asks. Every pass is charged at that network's own price (rule 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robuststream.contracts import Signals
+from robuststream.data.batches import Batches
+from robuststream.training.blueprint import Blueprint
+from robuststream.training.clock import Clock
+from robuststream.training.evaluation import chunk_size
+from robuststream.training.ledger import Auxiliary, Cost, Ledger
+from robuststream.training.optimizers import build_optimizer, learning_rate, set_learning_rate
+from robuststream.training.precision import Precise
+from robuststream.training.streams import stream, stream_seed
+
+
+class Companions:
+    """Makes a sampler's companions. It holds observed labels only."""
+
+    def __init__(self, blueprint: Blueprint, batches: Batches, ledger: Ledger, clock: Clock, seed: int) -> None:
+        self.blueprint, self.batches, self.ledger, self.clock, self.seed = blueprint, batches, ledger, clock, seed
+        self.made = 0
+
+    def make(self, model: str = "") -> PoolCompanion:
+        """A fresh network, the recipe's or another by name, with an initialisation of its own. Setting up is off the clock."""
+        self.made += 1
+        previous = self.clock.to("compile")
+        device = self.blueprint.device
+        dropout = stream(self.seed, f"companion-{self.made}", device)
+        network = self.blueprint.network(stream_seed(self.seed, f"companion-{self.made}"), dropout, model, compiled=False)
+        companion = PoolCompanion(network, self.blueprint.cost(self.blueprint.dummy(), model), dropout, self)
+        self.clock.to(previous)
+        return companion
+
+
+class PoolCompanion:
+    """One auxiliary network with its own optimizer, that of the recipe, over examples of the pool."""
+
+    def __init__(self, network: Precise, cost: Cost, dropout: torch.Generator, home: Companions) -> None:
+        self.network, self.cost, self.dropout = network, cost, dropout
+        self.recipe, self.batches, self.clock = home.blueprint.recipe, home.batches, home.clock
+        self.ledger = home.ledger
+        self.optimizer = build_optimizer(self.recipe, network)
+        network.train()
+
+    def __call__(self, index: Tensor) -> Signals:
+        """Signals of the (m,) indices from plain images, in eval mode, without gradient."""
+        previous = self.clock.to("probe")
+        self.network.eval()
+        with torch.no_grad():
+            logits = torch.cat([self.network(self.batches.plain(part)[0]) for part in index.split(chunk_size(index.device))])
+        self.network.train()
+        self._auxiliary.charge(self.cost, len(index), backward=False)
+        self.clock.to(previous)
+        return Signals.of(index, self.batches.labels[index], logits)
+
+    def learn(self, index: Tensor, progress: float, weight: Tensor | None = None) -> Signals:
+        """One optimizer step on the (n,) indices, augmented as in training, at the learning rate of `progress` in [0, 1]."""
+        previous = self.clock.to("probe")
+        images, labels = self.batches.fetch(index)
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        self.optimizer.zero_grad(set_to_none=True)
+        share = 1.0 / len(loss)
+        loss.backward(torch.full_like(loss, share) if weight is None else weight * share)
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, progress))
+        self.optimizer.step()
+        self._auxiliary.charge(self.cost, len(index), backward=True)
+        self.clock.to(previous)
+        return Signals.of(index, labels, logits, loss)
+
+    @property
+    def _auxiliary(self) -> Auxiliary:
+        return self.ledger.auxiliary
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, optimizer and generator, as a checkpoint keeps them."""
+        network, optimizer = self.network.state_dict(), self.optimizer.state_dict()
+        return {"network": network, "optimizer": optimizer, "dropout": self.dropout.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.dropout.set_state(state["dropout"])
