@@ -126,7 +126,9 @@ def merge(
 
 @app.command("list")
 def list_(
-    what: Annotated[Literal["samplers", "scenarios", "datasets", "models", "studies"], typer.Argument(help="what to list")],
+    what: Annotated[
+        Literal["samplers", "learners", "scenarios", "datasets", "models", "studies"], typer.Argument(help="what to list")
+    ],
 ) -> None:
     """Show names, one-line meanings, papers, cost per step, and parameters with their defaults."""
     from robuststream.listing import print_listing

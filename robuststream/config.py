@@ -43,6 +43,7 @@ class Plugin(_Strict):
     label: str = Field(min_length=1, max_length=60)
     kind: str
     given: dict[str, Any] = {}
+    learner: Plugin | None = Field(None, description="an arm's objective; None is plain cross-entropy")
 
 
 class Augment(_Strict):
@@ -125,6 +126,7 @@ class RunSettings(_Strict):
 
     rules: str
     sampler: ResolvedPlugin
+    learner: ResolvedPlugin | None = Field(None, exclude_if=lambda value: value is None)
     scenario: ResolvedPlugin
     recipe: Recipe
     seed: int

@@ -147,7 +147,31 @@ class Probe(Protocol):
         ...
 
 
-class Sampler(Hyperparameters, ABC):
+class Stateful:
+    """Attributes that end in _ are state: a checkpoint keeps them. `pool` is set before any is restored."""
+
+    pool: Pool
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every attribute that ends in _, as tensors and plain values."""
+        names = [name for name in vars(self) if name.endswith("_") and not name.startswith("__")]
+        return {name: _pack(getattr(self, name)) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a plug-in that has been started on the same pool."""
+        for name, value in state.items():
+            current = getattr(self, name, None)
+            if isinstance(current, torch.Generator):
+                current.set_state(value)
+            elif isinstance(current, deque):
+                setattr(self, name, deque(value, maxlen=current.maxlen))
+            elif hasattr(current, "load_state_dict"):
+                current.load_state_dict(value)  # type: ignore[union-attr]
+            else:
+                setattr(self, name, value.to(self.pool.labels.device, copy=True) if isinstance(value, Tensor) else value)
+
+
+class Sampler(Stateful, Hyperparameters, ABC):
     """Decides what is learned next. Fields are hyperparameters; attributes ending in _ are state.
 
     A subclass is a `@dataclass` in a file that bears its name. Its docstring is read by `robuststream list`: a first line
@@ -197,24 +221,6 @@ class Sampler(Hyperparameters, ABC):
         """Events worth reporting at the end of a run, counted on the device (name -> count)."""
         return {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Every attribute that ends in _, as tensors and plain values."""
-        names = [name for name in vars(self) if name.endswith("_") and not name.startswith("__")]
-        return {name: _pack(getattr(self, name)) for name in names}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`, on a sampler that has been started on the same pool."""
-        for name, value in state.items():
-            current = getattr(self, name, None)
-            if isinstance(current, torch.Generator):
-                current.set_state(value)
-            elif isinstance(current, deque):
-                setattr(self, name, deque(value, maxlen=current.maxlen))
-            elif hasattr(current, "load_state_dict"):
-                current.load_state_dict(value)  # type: ignore[union-attr]
-            else:
-                setattr(self, name, value.to(self.pool.labels.device, copy=True) if isinstance(value, Tensor) else value)
-
 
 def _pack(value: Any) -> Any:
     if isinstance(value, torch.Generator):
@@ -224,6 +230,24 @@ def _pack(value: Any) -> Any:
     if isinstance(value, deque):
         return list(value)
     return value.state_dict() if hasattr(value, "state_dict") else value
+
+
+class Learner(Stateful, Hyperparameters, ABC):
+    """What the network makes of a drawn mini-batch: the objective. A subclass is a `@dataclass`, documented as a sampler is.
+
+    Samplers see the plain cross-entropy whatever the objective is, so that they choose alike under every learner.
+    """
+
+    def start(self, pool: Pool, probe: Probe) -> None:
+        """Once, after the sampler's: may ask `probe` for a companion. An override calls `super().start(pool, probe)` first."""
+        self.pool = pool
+
+    @abstractmethod
+    def objective(self, index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor, progress: float) -> Tensor:
+        """Every step: (n,) the loss of each example, of which the (weighted) mean is descended.
+
+        `logits` (n, K) and the cross-entropies `loss` (n,) carry gradients; `progress` in [0, 1] is the spent share of the budget.
+        """
 
 
 class Scenario(Hyperparameters):

@@ -82,9 +82,9 @@ Entry = tuple[str, list[str]]
 
 
 def _plugins(kind: str) -> list[Entry]:
-    from robuststream.contracts import Sampler, Scenario
+    from robuststream.contracts import Learner, Sampler, Scenario
 
-    base = Sampler if kind == "samplers" else Scenario
+    base = {"samplers": Sampler, "learners": Learner, "scenarios": Scenario}[kind]
     entries = []
     for name in registry.names(kind):
         cls = registry.load(kind, name, base)

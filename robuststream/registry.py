@@ -13,7 +13,7 @@ from types import ModuleType
 
 from robuststream.errors import UserError, meant
 
-KINDS = ("samplers", "scenarios", "models")
+KINDS = ("samplers", "learners", "scenarios", "models")
 """Each kind is a folder of this package: one file per method, found by its name; `_files` are shared parts."""
 
 

@@ -80,7 +80,18 @@ def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
     given = _mapping(entry, f"{section}.{label}")
     kind = given.pop("class", None) or given.pop("kind", None) or label
     registry.require(section, str(kind))
-    return {"label": str(label), "kind": str(kind), "given": given}
+    plugin = {"label": str(label), "kind": str(kind), "given": given}
+    if section == "samplers" and (learner := given.pop("learner", None)) is not None:
+        plugin["learner"] = _learner(f"{section}.{label}.learner", learner)
+    return plugin
+
+
+def _learner(where: str, entry: Any) -> dict[str, Any]:
+    """`learner: gce`, or `learner: {kind: gce, q: 0.5}`."""
+    given = {"kind": entry} if isinstance(entry, str) else _mapping(entry, where)
+    kind = str(given.pop("class", None) or given.pop("kind", ""))
+    registry.require("learners", kind)
+    return {"label": kind, "kind": kind, "given": given}
 
 
 def _seeds(value: Any) -> Any:

@@ -28,6 +28,7 @@ ALLOWED = {
     "contracts": GROUND | {"hyperparameters"},
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
+    "learners": FLOOR_0,
     "scenarios": FLOOR_0,
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,

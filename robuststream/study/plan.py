@@ -11,7 +11,7 @@ import torch
 
 from robuststream import records, registry
 from robuststream.config import Plugin, Recipe, ResolvedPlugin, RunSettings, Study
-from robuststream.contracts import Sampler, Scenario
+from robuststream.contracts import Learner, Sampler, Scenario
 from robuststream.data.catalog import fingerprint
 from robuststream.errors import UserError
 
@@ -34,18 +34,19 @@ class PlannedRun:
 
 def plan(study: Study, folder: Path) -> list[PlannedRun]:
     """All runs of a study. The arms of a seed stand back to back in random order (rule 7), so that drift is shared noise."""
-    samplers = [_resolve(plugin, "samplers", Sampler) for plugin in study.samplers]
+    arms = [(_resolve(plugin, "samplers", Sampler), _resolve_learner(plugin)) for plugin in study.samplers]
     scenarios = [_resolve(plugin, "scenarios", Scenario) for plugin in study.scenarios]
     device, sources = resolve_device(study.device), _sources(study.recipe)
     runs = []
     for seed in study.seeds:
         for scenario in scenarios:
-            block = list(samplers)
+            block = list(arms)
             random.Random(f"{study.name}/{seed}/{scenario.label}").shuffle(block)
-            for sampler in block:
+            for sampler, learner in block:
                 settings = RunSettings(
                     rules=records.RULES,
                     sampler=sampler,
+                    learner=learner,
                     scenario=scenario,
                     recipe=study.recipe,
                     seed=seed,
@@ -81,8 +82,14 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _resolve(plugin: Plugin, kind: str, base: type[Sampler] | type[Scenario]) -> ResolvedPlugin:
+def _resolve_learner(arm: Plugin) -> ResolvedPlugin | None:
+    if arm.learner is None or arm.learner.kind == "cross-entropy":  # named or not, it is the same run
+        return None
+    return _resolve(arm.learner, "learners", Learner, f"samplers.{arm.label}.learner")
+
+
+def _resolve(plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario], where: str = "") -> ResolvedPlugin:
     """Construct the plug-in once, so that its own checks speak before anything runs. Changed code makes new runs."""
-    built = registry.load(kind, plugin.kind, base).from_settings(plugin.given, f"{kind}.{plugin.label}")  # pyright: ignore
+    built = registry.load(kind, plugin.kind, base).from_settings(plugin.given, where or f"{kind}.{plugin.label}")  # pyright: ignore
     source = " ".join(filter(None, (registry.source(kind, plugin.kind), built.fingerprint())))
     return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings(), source=source)

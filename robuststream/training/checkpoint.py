@@ -50,6 +50,7 @@ def pack(world: World, progress: Progress) -> dict[str, Any]:
         "network": world.bare.state_dict(),
         "optimizer": world.optimizer.state_dict(),
         "sampler": world.sampler.state_dict(),
+        "learner": world.learner.state_dict(),
         "generators": {name: generator.get_state() for name, generator in world.generators.items()},
         "ledger": world.ledger.state_dict(),
         "clock": world.clock.state_dict(),
@@ -59,10 +60,11 @@ def pack(world: World, progress: Progress) -> dict[str, Any]:
 
 
 def unpack(state: dict[str, Any], world: World) -> Progress:
-    """The inverse of `pack`, into a world whose sampler has been started."""
+    """The inverse of `pack`, into a world whose plug-ins have been started."""
     world.bare.load_state_dict(state["network"])
     world.optimizer.load_state_dict(state["optimizer"])
     world.sampler.load_state_dict(state["sampler"])
+    world.learner.load_state_dict(state["learner"])
     for name, generator in world.generators.items():
         generator.set_state(state["generators"][name])
     world.ledger.load_state_dict(state["ledger"])

@@ -70,6 +70,7 @@ class _Run:
         world = self.world
         world.clock.to("draw")
         world.sampler.start(world.pool, world.probe)
+        world.learner.start(world.pool, world.probe)
         self._resume()
         world.network.train()
         while world.ledger.spent < 1.0:

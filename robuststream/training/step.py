@@ -33,12 +33,13 @@ def take_step(world: World, recipe: Recipe) -> None:
     clock.to("forward")
     logits = world.network(images)
     loss = F.cross_entropy(logits, labels, reduction="none")
+    objective = world.learner.objective(batch.index, labels, logits, loss, spent)
 
     clock.to("backward")
     optimizer.zero_grad(set_to_none=True)
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    share = 1.0 / len(loss)
-    loss.backward(torch.full_like(loss, share) if batch.weight is None else batch.weight * share)
+    share = 1.0 / len(objective)
+    objective.backward(torch.full_like(objective, share) if batch.weight is None else batch.weight * share)
 
     clock.to("step")
     set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)

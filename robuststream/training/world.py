@@ -10,7 +10,7 @@ from torch import nn
 
 from robuststream import registry
 from robuststream.config import RunSettings
-from robuststream.contracts import Pool, Sampler, Scenario
+from robuststream.contracts import Learner, Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
 from robuststream.data.splits import load_splits
 from robuststream.training.blueprint import Blueprint
@@ -30,6 +30,7 @@ class World:
     """One run's parts. A sampler is handed `pool` and `probe` and nothing else of it."""
 
     sampler: Sampler
+    learner: Learner
     scenario: Scenario
     pool: Pool
     probe: PoolProbe
@@ -59,6 +60,7 @@ def build_world(run: RunSettings) -> World:
     )
     scenario = registry.load("scenarios", run.scenario.kind, Scenario)(**run.scenario.settings)
     sampler = registry.load("samplers", run.sampler.kind, Sampler)(**run.sampler.settings)
+    learner = registry.load("learners", run.learner.kind, Learner)(**run.learner.settings) if run.learner else _plain()
     observed = scenario.corrupt(splits.train, stream(seed, "noise"))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])
@@ -78,6 +80,7 @@ def build_world(run: RunSettings) -> World:
     probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
     return World(
         sampler=sampler,
+        learner=learner,
         scenario=scenario,
         pool=pool,
         probe=probe,
@@ -103,3 +106,7 @@ def build_world(run: RunSettings) -> World:
             "labels": label_facts(observed.labels, splits.train.labels, observed.num_classes),
         },
     )
+
+
+def _plain() -> Learner:
+    return registry.load("learners", "cross-entropy", Learner)()

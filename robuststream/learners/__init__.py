@@ -1,0 +1,1 @@
+"""Learners: what the network makes of a drawn mini-batch, one file each."""
