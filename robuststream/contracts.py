@@ -246,7 +246,7 @@ class Learner(Stateful, Hyperparameters, ABC):
     def objective(self, index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor, progress: float) -> Tensor:
         """Every step: (n,) the loss of each example, of which the (weighted) mean is descended.
 
-        `logits` (n, K) and the cross-entropies `loss` (n,) carry gradients; `progress` in [0, 1] is the spent share of the budget.
+        `logits` (n, K) and the cross-entropies `loss` (n,) carry gradients; `progress` in [0, 1] is the budget's spent share.
         """
 
 

@@ -63,6 +63,15 @@ class RunRecords:
         return self.settings["sampler"]["label"]
 
     @property
+    def arm(self) -> dict[str, Any]:
+        """The sampler with its settings, and among them the learner's where that is not plain cross-entropy."""
+        sampler, learner = self.settings["sampler"], self.settings.get("learner")
+        if learner is None:
+            return sampler
+        taught = {"learner": learner["kind"], **{f"learner.{key}": value for key, value in learner["settings"].items()}}
+        return {**sampler, "settings": {**sampler["settings"], **taught}}
+
+    @property
     def scenario(self) -> str:
         return self.settings["scenario"]["label"]
 

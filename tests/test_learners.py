@@ -62,7 +62,8 @@ def test_gce_weighs_an_examples_gradient_by_p_to_the_q() -> None:
     z, plain = logits(), logits()
     taught(GCE(q=0.7), z).sum().backward()
     F.cross_entropy(plain, LABELS, reduction="sum").backward()
-    assert z.grad is not None and plain.grad is not None
+    assert z.grad is not None
+    assert plain.grad is not None
     p = softmax(z)[np.arange(6), LABELS.numpy()]
     np.testing.assert_allclose(z.grad.numpy(), plain.grad.numpy() * p[:, None] ** 0.7, rtol=1e-4, atol=1e-7)
 

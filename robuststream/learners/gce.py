@@ -12,7 +12,7 @@ from robuststream.hyperparameters import hyper
 
 @dataclass
 class GCE(Learner):
-    """(1 - p^q) / q, where p is the probability given to the observed label: improbable labels pull less than under cross-entropy.
+    """(1 - p^q) / q, p the probability of the observed label: improbable labels pull less than under cross-entropy.
 
     Paper: Zhang and Sabuncu, NeurIPS 2018 (arXiv 1805.07836), equation 6.
     Cost: a uniform step.

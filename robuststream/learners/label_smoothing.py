@@ -15,7 +15,7 @@ from robuststream.hyperparameters import hyper
 class LabelSmoothing(Learner):
     """Cross-entropy against the observed label mixed with the uniform distribution over all classes.
 
-    Paper: Szegedy et al., CVPR 2016 (arXiv 1512.00567), section 7; under label noise Lukasik et al., ICML 2020 (arXiv 2003.02819).
+    Paper: Szegedy et al., CVPR 2016 (arXiv 1512.00567), section 7; under noise Lukasik et al., ICML 2020 (arXiv 2003.02819).
     Cost: a uniform step.
     Deviations: none; torch's own loss.
     """

@@ -82,8 +82,7 @@ def _study_settings(side: _Side) -> dict[str, str]:
     found = {f"recipe.{key}": str(value) for key, value in flat(side.study["recipe"])}
     found["seeds"] = ", ".join(map(str, side.study["seeds"]))
     for run in side.runs:
-        for what in ("sampler", "scenario"):
-            plugin = run.settings[what]
+        for what, plugin in (("sampler", run.arm), ("scenario", run.settings["scenario"])):
             found[f"{what} {plugin['label']}: kind"] = plugin["kind"]
             found |= {f"{what} {plugin['label']}: {key}": str(value) for key, value in flat(plugin["settings"])}
     provenances = [run.result["provenance"] for run in side.runs if run.result]
@@ -94,7 +93,7 @@ def _study_settings(side: _Side) -> dict[str, str]:
 
 def _sampler_settings(side: _Side, label: str) -> dict[str, str]:
     run = next(run for run in side.runs if run.sampler == label)
-    return {"kind": run.settings["sampler"]["kind"]} | {key: str(v) for key, v in flat(run.settings["sampler"]["settings"])}
+    return {"kind": run.arm["kind"]} | {key: str(value) for key, value in flat(run.arm["settings"])}
 
 
 def _differences(first: dict[str, str], second: dict[str, str]) -> list[list[str]]:

@@ -74,7 +74,7 @@ def _row(run: RunRecords, rungs: Ladder | None) -> dict[str, Any]:
         "kind": run.settings["sampler"]["kind"],
         "seed": run.seed,
     }
-    row |= {f"sampler.{key}": value for key, value in flat(run.settings["sampler"]["settings"])}
+    row |= {f"sampler.{key}": value for key, value in flat(run.arm["settings"])}
     row |= {f"scenario.{key}": value for key, value in flat(run.settings["scenario"]["settings"])}
     row |= {key: value for key, value in flat(result) if key not in _LEFT_OUT and key.partition(".")[0] != "scenario"}
     row |= {f"figure.{name}": value for name, value in result.get("scenario", {}).items()}

@@ -70,7 +70,7 @@ def _flows(labels: dict[str, Any]) -> str:
 
 def sampler_table(study: dict[str, Any], runs: Sequence[RunRecords]) -> str:
     """Every sampler with all its hyperparameters, defaults included."""
-    return _plugins("sampler", study["samplers"], {run.sampler: run.settings["sampler"] for run in runs})
+    return _plugins("sampler", study["samplers"], {run.sampler: run.arm for run in runs})
 
 
 def scenario_table(study: dict[str, Any], runs: Sequence[RunRecords]) -> str:
