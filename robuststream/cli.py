@@ -71,6 +71,33 @@ def bench(
 
 
 @app.command()
+def tune(
+    study: Annotated[str, typer.Argument(help="a shipped study's name, or a file.yaml of your own")],
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option(min=2, help="settings tried of every sampler, the study's own among them")] = 8,
+    trial_seeds: Annotated[int, typer.Option(min=1, help="seeds of every trial; none of them is among the study's")] = 2,
+    search: Annotated[Literal["random", "tpe"], typer.Option(help="how settings are suggested; tpe needs optuna")] = "random",
+    out: Annotated[Path | None, typer.Option(help="where results go (default: reports/STUDY-tuning)")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU one)")] = 0,
+) -> None:
+    """Give every sampler the same number of trials, chosen on validation; write the tuned study, and what the tuning cost."""
+    from robuststream import registry
+    from robuststream.data import catalog
+    from robuststream.studies import load_study
+
+    settings = load_study(study, overrides or [])
+    registry.require("models", settings.recipe.model)
+    catalog.require(settings.recipe.data)
+    folder = out or Path("reports") / f"{settings.name}-tuning"
+    _refuse_folder(folder)
+
+    from robuststream.study.tuning import Tuning
+
+    command = shlex.join(["robuststream", "tune", study, *(overrides or []), "--trials", str(trials), "--search", search])
+    sys.exit(Tuning(settings, folder, command, trials, trial_seeds, search, jobs).run())
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="a study's folder, as in reports/noisy-labels")],
     watch: Annotated[bool, typer.Option("--watch", help="rebuild whenever runs finish, until all have or Ctrl-C")] = False,

@@ -20,10 +20,14 @@ def hyper(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     help: str = "",
+    search: tuple[Any, ...] = (),
 ) -> Any:
-    """A dataclass field with a range: `low <= x <= high`, `above < x < below`, or one of `choices`."""
-    limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices, "help": help}
-    metadata = {key: value for key, value in limits.items() if value not in (None, "")}
+    """A dataclass field with a range: `low <= x <= high`, `above < x < below`, or one of `choices`.
+
+    `search` is what `tune` may try: two numbers, lowest and highest, or else every value by name.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices, "help": help, "search": search}
+    metadata = {key: value for key, value in limits.items() if value not in (None, "", ())}
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

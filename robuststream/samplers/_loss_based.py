@@ -20,6 +20,7 @@ class LossBased(PoD):
         "literal",
         choices=("literal", "within_batch"),
         help="as on the slides, or the batch to sum 1 first as in the group's code",
+        search=("literal", "within_batch"),
     )
 
     def largest_sum(self) -> float:

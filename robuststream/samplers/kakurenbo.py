@@ -27,8 +27,8 @@ class Kakurenbo(Sampler):
         and the hidden are looked at in eval mode (released: official_quirks). The schedule is by spent budget, not by epoch.
     """
 
-    max_hidden: float = hyper(0.3, low=0.0, below=1.0, help="F: the largest share that may be hidden")
-    threshold: float = hyper(0.7, low=0.0, high=1.0, help="tau: a confidence below it moves an example back")
+    max_hidden: float = hyper(0.3, low=0.0, below=1.0, help="F: the largest share that may be hidden", search=(0.1, 0.5))
+    threshold: float = hyper(0.7, low=0.0, high=1.0, help="tau: a confidence below it moves an example back", search=(0.5, 0.95))
     lr_from: str = hyper("hidden", choices=("hidden", "cap"), help="scale the rate by 1/(1 - share really hidden) or 1/(1 - cap)")
     official_quirks: bool = hyper(False, help="softmax over the batch, and the hidden looked at in train mode")
 

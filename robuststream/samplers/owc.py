@@ -20,7 +20,7 @@ class OWC(PoD):
     Deviations: alpha was not found in any source; 1/N is ours. An example drawn twice in a mini-batch grows once.
     """
 
-    alpha: float | None = hyper(None, above=0.0, help="added to a misclassified example; null is 1/N")
+    alpha: float | None = hyper(None, above=0.0, help="added to a misclassified example; null is 1/N", search=(1e-5, 1e-2))
 
     def fresh_values(self, signals: Signals) -> Tensor:
         """(m,) 1 where misclassified: what the stored probabilities are meant to follow."""

@@ -20,7 +20,9 @@ class PEB(Streaming):
     Deviations: of an example drawn twice in a mini-batch the larger entropy is stored.
     """
 
-    warmup_epochs: float = hyper(1.0, low=0.0, help="uniform epochs before the values are first computed (paper: 0, 1, 2, 5)")
+    warmup_epochs: float = hyper(
+        1.0, low=0.0, help="uniform epochs before the values are first computed (paper: 0, 1, 2, 5)", search=(0.0, 5.0)
+    )
 
     def fresh_values(self, signals: Signals) -> Tensor:
         return signals.entropy

@@ -20,9 +20,9 @@ class Proxy(Sampler):
         learn side by side, from the same mini-batches, and indices are gathered where the record uses boolean masks.
     """
 
-    keep: float = hyper(0.5, above=0.0, high=1.0, help="share of the candidates that is learned")
+    keep: float = hyper(0.5, above=0.0, high=1.0, help="share of the candidates that is learned", search=(0.25, 0.9))
     model: str = hyper("mlp", help="architecture of the companion; empty is the recipe's own")
-    learn_every: int = hyper(4, low=1, help="steps between two of the companion's own")
+    learn_every: int = hyper(4, low=1, help="steps between two of the companion's own", search=(1, 16))
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)

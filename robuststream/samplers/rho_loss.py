@@ -24,8 +24,10 @@ class RHOLoss(Sampler):
         with the recipe's schedule, and charged. Candidates are probed in the recipe's probe_mode (the released code: train mode).
     """
 
-    keep: float = hyper(0.1, above=0.0, high=1.0, help="share of the candidates that is learned")
-    il_epochs: float = hyper(2.0, above=0.0, help="epochs of each companion over its half, for the irreducible losses")
+    keep: float = hyper(0.1, above=0.0, high=1.0, help="share of the candidates that is learned", search=(0.1, 0.7))
+    il_epochs: float = hyper(
+        2.0, above=0.0, help="epochs of each companion over its half, for the irreducible losses", search=(0.5, 4.0)
+    )
     il_model: str = hyper("", help="architecture of the companions; empty is the recipe's own")
 
     def start(self, pool: Pool, probe: Probe) -> None:

@@ -23,7 +23,7 @@ class SelectiveBackprop(Sampler):
         of the last probe are compared with the history as that probe left it. Composer's down-scaled probe is not offered.
     """
 
-    beta: float = hyper(1.0, above=0.0, help="selectivity: 1/(1+beta) of the candidates are kept on average")
+    beta: float = hyper(1.0, above=0.0, help="selectivity: 1/(1+beta) of the candidates are kept on average", search=(0.25, 4.0))
     history: int = hyper(1024, low=1, high=2**20, help="losses that a percentile is taken among")
     stale: int = hyper(1, low=1, help="probe in every stale-th epoch only; in the others reuse its losses")
     variant: str = hyper(
