@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from twins._shared import Twin
+from twins.infobatch import InfoBatchTwin
 from twins.kakurenbo import KakurenboTwin
+from twins.katharopoulos import KatharopoulosTwin
 from twins.lb import LBTwin
 from twins.nlb import NLBTwin
+from twins.ohem import OHEMTwin
+from twins.ordered_sgd import OrderedSGDTwin
 from twins.owc import OWCTwin
 from twins.peb import PEBTwin
 from twins.plb import PLBTwin
+from twins.prioritized import PrioritizedTwin
+from twins.rs2 import RS2Twin
 from twins.selective_backprop import SelectiveBackpropTwin
 from twins.uniform import UniformTwin
 
@@ -24,6 +30,12 @@ TWINS: dict[str, Callable[..., Twin]] = {
     "peb": PEBTwin,
     "selective-backprop": SelectiveBackpropTwin,
     "kakurenbo": KakurenboTwin,
+    "infobatch": InfoBatchTwin,
+    "prioritized": PrioritizedTwin,
+    "katharopoulos": KatharopoulosTwin,
+    "ohem": OHEMTwin,
+    "ordered-sgd": OrderedSGDTwin,
+    "rs2": RS2Twin,
 }
 
 Case = tuple[str, dict[str, Any]]
@@ -52,6 +64,21 @@ CASES: list[Case] = [
     ("kakurenbo", {"threshold": 0.0, "max_hidden": 0.0}),
     ("kakurenbo", {"official_quirks": True, "threshold": 0.3, "max_hidden": 0.5}),
     ("kakurenbo", {"official_quirks": True, "lr_from": "cap"}),
+    ("infobatch", {}),
+    *(("infobatch", {"prune": prune, "delta": delta}) for prune in (0.0, 0.3, 0.9) for delta in (0.5, 1.0)),
+    ("prioritized", {}),
+    *(("prioritized", {"warmup_epochs": warm, "refresh": ref}) for warm in (0, 2) for ref in ("pre", "post")),
+    *(("prioritized", {"stratified": False, "scale": scale, "alpha": 1, "epsilon": 0.1}) for scale in ("max", "none")),
+    ("prioritized", {"alpha": 0, "beta_from": 1.0, "beta_to": 0.0, "scale": "none"}),
+    ("katharopoulos", {}),
+    *(("katharopoulos", {"threshold": threshold, "decide": decide}) for threshold in (0, 1.15) for decide in ("step", "epoch")),
+    *(("katharopoulos", {"threshold": 1.1, "presample": presample, "momentum": 0.5}) for presample in (1, 1.7)),
+    *(("ohem", {"keep": keep}) for keep in (0.5, 0.15, 1)),
+    ("ohem", {}),
+    ("ordered-sgd", {}),
+    *(("ordered-sgd", {"keep": keep, "fixed_shapes": fixed}) for keep in (0.05, 0.5, None) for fixed in (True, False)),
+    ("rs2", {}),
+    *(("rs2", {"keep": keep, "across": across}) for keep in (0.004, 0.3, 1) for across in ("with", "without")),
 ]
 """Every switch of every sampler, at its ends and between; the defaults of both sides are compared by the empty settings."""
 
