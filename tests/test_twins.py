@@ -40,7 +40,7 @@ class Pair:
         drawn = self.twin.draw(self.twin_net.probe, progress)
         assert self.net.asked == self.twin_net.asked
         assert batch.index.tolist() == drawn
-        assert batch.weight is None
+        same("weight", batch.weight, self.twin.weight, self.twin.precision)
         assert batch.lr_scale == self.twin.lr_scale
         self.sampler.observe(self.net.train(batch.index))
         self.twin.observe(self.twin_net.train(drawn))
@@ -53,20 +53,22 @@ class Pair:
         return [self.step(at / count) for at in range(count)]
 
     def compare_tables(self) -> None:
-        same("stored_values", self.sampler.stored_values(), self.twin.stored_values())
-        same("draw_probability", self.sampler.draw_probability(), self.twin.probability())
+        precision = self.twin.precision
+        same("stored_values", self.sampler.stored_values(), self.twin.stored_values(), precision)
+        same("draw_probability", self.sampler.draw_probability(), self.twin.probability(), precision)
         for name, table in self.twin.tables().items():
-            same(name, operator.attrgetter(name)(self.sampler), table, unit=3.0)
+            same(name, operator.attrgetter(name)(self.sampler), table, precision, unit=3.0)
 
 
-def same(what: str, ours: torch.Tensor | None, theirs: Any, unit: float = 0.0) -> None:
+def same(what: str, ours: torch.Tensor | bool | float | None, theirs: Any, precision: float, unit: float = 0.0) -> None:
     """Equal but for float32: a loss lacks the last digits of the largest logit, however small it is (the twin's are float64)."""
     if ours is None or theirs is None:
         assert ours is theirs, what
         return
     expected = np.asarray(theirs, dtype=np.float64)
     largest = np.max(expected, initial=unit, where=np.isfinite(expected))
-    np.testing.assert_allclose(ours.numpy(), expected, rtol=2e-5, atol=3e-7 * largest, err_msg=what)
+    actual = np.asarray(ours, dtype=np.float64)
+    np.testing.assert_allclose(actual, expected, rtol=precision, atol=3e-7 * largest, err_msg=what)
 
 
 @pytest.mark.parametrize(("size", "batch_size", "steps"), SHAPES, ids=lambda shape: str(shape))
@@ -121,7 +123,8 @@ def run(pair: Pair, steps: range) -> list[Any]:
         batch = pair.sampler.draw(pair.net.probe, step / 120)
         pair.sampler.observe(pair.net.train(batch.index))
         values = pair.sampler.stored_values()
-        trace.append((batch.index.tolist(), batch.lr_scale, None if values is None else values.numpy().tobytes()))
+        tables = [None if table is None else table.numpy().tobytes() for table in (values, batch.weight)]
+        trace.append((batch.index.tolist(), batch.lr_scale, *tables))
     trace.append(pair.net.asked[:])
     pair.net.asked.clear()
     return trace

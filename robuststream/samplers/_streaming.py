@@ -46,7 +46,11 @@ class Streaming(Sampler):
             self.valued_ = True
         elif self.unrefreshed_ is not None:
             self.store(probe(self.unrefreshed_))
-        return Batch(self.tree_.draw(self.pool.batch_size, self.generator_))
+        return Batch(self.pick())
+
+    def pick(self) -> Tensor:
+        """(n,) indices drawn by the stored values: independent draws, with replacement."""
+        return self.tree_.draw(self.pool.batch_size, self.generator_)
 
     def observe(self, signals: Signals) -> None:
         if not self.valued_:

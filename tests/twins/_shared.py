@@ -32,6 +32,13 @@ class TwinSignals:
         """H(P) = -sum_k P_k log P_k, nats."""
         return [-float(sum(p_k * np.log(p_k) for p_k in p if p_k > 0)) for p in self.softmax()]
 
+    def el2n(self) -> list[float]:
+        """Euclidean norm of softmax less one-hot: the gradient of the loss by the logits."""
+        return [
+            float(np.sqrt(sum((p_k - (k == d)) ** 2 for k, p_k in enumerate(p))))
+            for p, d in zip(self.softmax(), self.labels, strict=True)
+        ]
+
     def correct(self) -> list[bool]:
         return [int(np.argmax(z)) == label for z, label in zip(self.logits, self.labels, strict=True)]
 
@@ -51,6 +58,10 @@ class Dice(Protocol):
 
     def uniform64(self, n: int) -> list[float]:
         """In [0, 1), float64."""
+        ...
+
+    def integers(self, high: int, n: int) -> list[int]:
+        """In 0..high-1."""
         ...
 
 
@@ -82,9 +93,13 @@ class Epochs:
 class Twin:
     """A sampler written a second time. Stored things are plain lists, named as the paper names them."""
 
+    precision = 2e-5
+    """Relative, to which tables and weights must agree; more where a formula magnifies what float32 loses of small losses."""
+
     def __init__(self, size: int, batch_size: int, dice: Dice) -> None:
         self.size, self.batch_size, self.dice = size, batch_size, dice
         self.lr_scale = 1.0
+        self.weight: list[float] | None = None  # of the losses of the last draw
 
     @property
     def everyone(self) -> list[int]:
@@ -113,3 +128,9 @@ def largest_of_repeats(index: list[int], values: list[float]) -> dict[int, float
     for i, value in zip(index, values, strict=True):
         newest[i] = max(value, newest.get(i, value))
     return newest
+
+
+def hardest(candidates: list[int], losses: list[float], count: int) -> list[int]:
+    """The `count` candidates with the largest losses, largest first."""
+    order = sorted(range(len(candidates)), key=lambda j: -losses[j])
+    return [candidates[j] for j in order[:count]]

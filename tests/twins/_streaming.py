@@ -31,6 +31,10 @@ class StreamingTwin(Twin):
         total = sum(self.population)
         self.uniform_draws += total <= 0
         weights = self.population if total > 0 else [1.0] * self.size
+        return self.pick(weights)
+
+    def pick(self, weights: list[float]) -> list[int]:
+        """Eq. 3: independent draws."""
         return [first_reaching(weights, 1.0 - r) for r in self.dice.uniform64(self.batch_size)]
 
     def observe(self, signals: TwinSignals) -> None:

@@ -86,6 +86,9 @@ class TorchDice:
     def uniform64(self, n: int) -> list[float]:
         return torch.rand(n, generator=self.generator, dtype=torch.float64).tolist()
 
+    def integers(self, high: int, n: int) -> list[int]:
+        return torch.randint(high, (n,), generator=self.generator).tolist()
+
 
 def pool_of(network: FakeNetwork, batch_size: int, seed: int) -> Pool:
     size, num_classes = network.level.shape

@@ -1,0 +1,70 @@
+"""DivBS: a mini-batch that spans the mean gradient of its candidates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robuststream.contracts import Batch, Probe, Signals
+from robuststream.hyperparameters import hyper
+from robuststream.samplers._candidates import FromCandidates
+
+NEXT_TO_NOTHING = 1e-30
+"""The least chance of a candidate: where nothing is left of the mean gradient, picks are uniform."""
+
+
+@dataclass
+class DivBS(FromCandidates):
+    """Of shuffled candidates, pick one after the other by what its gradient explains of what is unexplained of their mean.
+
+    Paper: Hong et al., ICML 2024, arXiv 2406.04872; details from the released code, 33ae106.
+    Cost: n / keep forwards a step to probe, and n products of (n / keep, K^2) features, which only the clock sees.
+    Deviations: the last layer's gradient is (softmax - one-hot) x last hidden layer; a probe shows logits only, and they stand
+        for the hidden layer, of which they are a linear image. So no more than K (K - 1) picks can be told apart, then picks
+        are uniform, as in the released code where nothing is left.
+    """
+
+    keep: float = hyper(0.1, above=0.0, high=1.0, help="share of the candidates that is learned")
+
+    def draw(self, probe: Probe, progress: float) -> Batch:
+        n = self.pool.batch_size
+        candidates = self.candidates(math.ceil(n / self.keep))
+        features = last_gradient(probe(candidates))
+        noise = torch.rand(n, len(candidates), generator=self.generator_, device=features.device, dtype=torch.float64)
+        return Batch(candidates[span_mean(features, -(-noise.log()).log())])
+
+
+def last_gradient(signals: Signals) -> Tensor:
+    """(m, K^2) float64: the gradient of each loss by the weights of a linear layer that would follow the logits."""
+    classes = signals.logits.shape[1]
+    logits = signals.logits.double()
+    by_logit = logits.softmax(1) - F.one_hot(signals.labels, classes)
+    return (by_logit[:, :, None] * logits[:, None, :]).flatten(1)
+
+
+def span_mean(features: Tensor, gumbel: Tensor) -> Tensor:
+    """(n,) places among (m, d) features, each picked with chance |<feature, residual>|; `gumbel` (n, m) is the luck.
+
+    The residual of their mean loses each pick's direction, made orthogonal to the picks before it. One pick depends on all
+    before it, so they are a loop over n, of fixed shapes.
+    """
+    residual = features.mean(0)
+    directions = torch.zeros(len(gumbel), features.shape[1], dtype=features.dtype, device=features.device)
+    picked = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    places = []
+    for step, luck in enumerate(gumbel):
+        chance = (features @ residual).abs().clamp(min=NEXT_TO_NOTHING)
+        place = (chance.log() + luck).masked_fill(picked, -torch.inf).argmax(keepdim=True)
+        feature = features.index_select(0, place).squeeze(0)
+        direction = feature - directions.T @ (directions @ feature)
+        length = direction.norm()
+        direction = torch.where(length > 1e-9 * feature.norm(), direction / length.clamp(min=NEXT_TO_NOTHING), 0.0)
+        directions[step] = direction
+        residual = residual - (direction @ residual) * direction
+        picked = picked.index_fill(0, place, True)
+        places.append(place)
+    return torch.cat(places)
