@@ -80,7 +80,8 @@ def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
     given = _mapping(entry, f"{section}.{label}")
     kind = given.pop("class", None) or given.pop("kind", None) or label
     registry.require(section, str(kind))
-    return {"label": str(label), "kind": str(kind), "given": given}
+    placebo = {"placebo": given.pop("placebo")} if section == "samplers" and "placebo" in given else {}
+    return {"label": str(label), "kind": str(kind), "given": given, **placebo}
 
 
 def _seeds(value: Any) -> Any:

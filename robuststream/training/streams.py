@@ -6,7 +6,18 @@ import hashlib
 
 import torch
 
-PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "companion-1", "companion-2")
+PURPOSES = (
+    "split",
+    "init",
+    "noise",
+    "sampler",
+    "augmentation",
+    "dropout",
+    "diagnostics",
+    "placebo",
+    "companion-1",
+    "companion-2",
+)
 """Arms of one seed share split, init and noise; every other stream belongs to the run."""
 
 
