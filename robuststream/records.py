@@ -70,6 +70,11 @@ class RunRecords:
     def seed(self) -> int:
         return self.settings["seed"]
 
+    @property
+    def budget(self) -> float:
+        """Amount, in the unit of the recipe's budget."""
+        return self.settings["recipe"]["budget"]["amount"]
+
 
 def identity(settings: dict[str, Any]) -> str:
     """Hash of the full settings: the same settings are the same run, any change makes another."""

@@ -136,7 +136,7 @@ def test_kakurenbo_hides_as_many_in_every_epoch_and_others() -> None:
     assert ours[:2] == theirs[:2]  # with frozen signals the multiset over the pool is the same, so is what is counted in it
     assert ours[1] > 60
     # Later a mini-batch that spans two epochs is seen a little late, by either.
-    assert all(abs(a - b) <= 0.05 * a for a, b in zip(ours[2:], theirs[2:], strict=False))
+    assert all(abs(a - b) <= 0.1 * a for a, b in zip(ours[2:], theirs[2:], strict=False))
     overlap = len(hidden[0][3] & hidden[1][3]) / len(hidden[1][3])
     assert overlap == pytest.approx(ours[3] / N, abs=0.15)  # no more than chance
 
@@ -223,7 +223,7 @@ def test_a_stopped_placebo_ends_as_an_undisturbed_one(name: str, tmp_path: Path)
     whole = run_in(run, tmp_path / "whole")
     steps = itertools.count()
     with pytest.raises(Stopped):
-        run_in(run, tmp_path / "cut", Watch(stop=lambda: next(steps) == 3))
+        run_in(run, tmp_path / "cut", Watch(stop=lambda: next(steps) == 1))
     assert without_time(run_in(run, tmp_path / "cut")) == without_time(whole)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from robuststream.evidence.across import RATIOS, Across
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import HEADLINE
-from robuststream.evidence.summary import ArmSummary, StudySummary
+from robuststream.evidence.summary import StudySummary
 from robuststream.reporting.markdown import NONE, accuracy, escape, gap, interval, ratio, share, table
 from robuststream.reporting.tables import marks
 from robuststream.reporting.verdict import Side, accuracy_side, speed_side

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES
-from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.curves import curve
 from robuststream.reporting.origin import flat

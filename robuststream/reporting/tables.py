@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robuststream.evidence.arms import DIAGNOSTICS, ArmSummary, Spread
 from robuststream.evidence.costs import FORWARDS, PHASES
 from robuststream.evidence.flags import Flag, Place
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES, Reach
-from robuststream.evidence.summary import DIAGNOSTICS, ArmSummary, ScenarioSummary, Spread, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.reporting.markdown import (
     NONE,
     accuracy,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import FEWEST_PAIRS
 from robuststream.evidence.speedup import HEADLINE, SHARES
-from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.reporting.markdown import escape, gap, interval, p_value, ratio
 from robuststream.reporting.words import listed
 
