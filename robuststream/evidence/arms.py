@@ -64,10 +64,12 @@ class ArmSummary:
     costs: Costs | None
     counters: dict[str, int]  # summed over the runs
     reach: dict[str, Reach] = field(default_factory=dict)  # rung -> share of the runs that reached it
+    placebo: bool = False  # see `placebos`
     gap: Gap | None = None  # None for the baseline, and where no pair exists
     restricted: dict[str, Restricted] = field(default_factory=dict)  # rung -> mean cost, misses at the budget
     speedups: dict[tuple[str, str], SpeedUp] = field(default_factory=dict)  # (rung, currency); p is Holm-adjusted
     medians: dict[str, MedianRatio] = field(default_factory=dict)  # rung -> ratio in charged FLOPs, misses infinite
+    amortised: dict[str, SpeedUp] = field(default_factory=dict)  # rung -> in FLOPs without those of its companions; p untold
 
 
 def arm_summaries(
@@ -126,7 +128,20 @@ def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords]
         gap=paired_gap(runs, uniform),
         speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys},
         medians={rung: found for rung, found in medians.items() if found},
+        amortised=_amortised(runs, uniform, rungs),
     )
+
+
+def _amortised(runs: Sequence[RunRecords], uniform: Sequence[RunRecords], rungs: Ladder) -> dict[str, SpeedUp]:
+    """As if somebody else had paid for the companions; {} where there are none. Never the headline (rule 2)."""
+    if not any(e.get("auxiliary_flops") for run in runs for e in run.evaluations):
+        return {}
+    spared = [
+        replace(run, evaluations=[e | {"flops": e["flops"] - e.get("auxiliary_flops", 0.0)} for e in run.evaluations])
+        for run in runs
+    ]
+    found = {rung: speed_up(spared, uniform, rungs, rung, "flops") for rung in SHARES}
+    return {rung: replace(one, p=None) for rung, one in found.items()}
 
 
 def _median(runs: list[RunRecords], uniform: list[RunRecords], target: float) -> MedianRatio | None:

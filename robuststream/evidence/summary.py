@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robuststream.evidence.across import Across, across_scenarios
@@ -58,7 +58,7 @@ def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary
     kinds = {entry["label"]: entry["kind"] for entry in study["samplers"]}
     baseline = next((entry["label"] for entry in study["samplers"] if entry["kind"] == "uniform"), None)
     scenarios = tuple(
-        _scenario(entry, kinds, baseline, [run for run in finished if run.scenario == entry["label"]], len(study["seeds"]))
+        _scenario(entry, study, baseline, [run for run in finished if run.scenario == entry["label"]])
         for entry in study["scenarios"]
     )
     planned = len(study["runs"])
@@ -95,10 +95,14 @@ def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecor
     return sorted(runs, key=place)
 
 
-def _scenario(
-    entry: dict[str, Any], kinds: dict[str, str], baseline: str | None, runs: list[RunRecords], planned: int
-) -> ScenarioSummary:
+def _scenario(entry: dict[str, Any], study: dict[str, Any], baseline: str | None, runs: list[RunRecords]) -> ScenarioSummary:
+    kinds = {arm["label"]: arm["kind"] for arm in study["samplers"]}
+    placebos = {arm["label"] for arm in study["samplers"] if arm.get("placebo")}
     uniform = [run for run in runs if run.sampler == baseline]
     rungs = ladder(uniform, uniform[0].result["data"]["num_classes"]) if uniform and uniform[0].result else None
-    arms = arm_summaries(kinds, runs, baseline, rungs, planned)
-    return ScenarioSummary(entry["label"], entry["kind"], rungs, arms)
+    arms = arm_summaries(kinds, runs, baseline, rungs, len(study["seeds"]))
+    return ScenarioSummary(entry["label"], entry["kind"], rungs, tuple(_marked(arm, placebos) for arm in arms))
+
+
+def _marked(arm: ArmSummary, placebos: set[str]) -> ArmSummary:
+    return replace(arm, placebo=True) if arm.sampler in placebos else arm

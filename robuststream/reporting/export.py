@@ -74,6 +74,7 @@ def _row(run: RunRecords, rungs: Ladder | None) -> dict[str, Any]:
         "sampler": run.sampler,
         "kind": run.settings["sampler"]["kind"],
         "seed": run.seed,
+        "budget": run.budget,
     }
     row |= {f"sampler.{key}": value for key, value in flat(run.settings["sampler"]["settings"])}
     row |= {f"scenario.{key}": value for key, value in flat(run.settings["scenario"]["settings"])}
