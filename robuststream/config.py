@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 UNITS = ("epochs", "steps", "backwards", "seconds")
 
@@ -37,7 +45,17 @@ def _budget(value: Any) -> Any:
     return value
 
 
-class Plugin(_Strict):
+class _MaybePlacebo(_Strict):
+    """What says so only where it is one: other settings, and so the identity of their runs, are as if there were no placebos."""
+
+    placebo: bool = Field(False, description="samplers only: the same selection on signals dealt at random among the examples")
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialise(self).items() if key != "placebo" or value}
+
+
+class Plugin(_MaybePlacebo):
     """One arm or scenario: its label in tables, the plug-in's name, and the hyperparameters that were given."""
 
     label: str = Field(min_length=1, max_length=60)
@@ -87,15 +105,24 @@ class Recipe(_Strict):
 
 
 class Study(_Strict):
-    """A grid of runs: samplers x scenarios x seeds under one recipe."""
+    """A grid of runs: samplers x scenarios x seeds under one recipe, at one budget or several."""
 
     name: str
     about: str = ""
     recipe: Recipe
     seeds: list[int] = Field(min_length=1)
+    budgets: list[float] = Field([], description="shares of the recipe's budget, each with its own decayed schedule")
+    placebos: bool = Field(False, description="beside every sampler that selects, an arm that selects at random")
     samplers: list[Plugin] = Field(min_length=1)
     scenarios: list[Plugin] = Field(min_length=1)
     device: str = "auto"
+
+    @field_validator("budgets")
+    @classmethod
+    def _are_shares(cls, value: list[float]) -> list[float]:
+        if any(not 0 < share <= 1000 for share in value) or len(set(value)) < len(value):
+            raise ValueError("distinct shares of the recipe's budget, each above 0, as in [0.25, 0.5, 1, 2]")
+        return sorted(value)
 
     @field_validator("device")
     @classmethod
@@ -112,7 +139,7 @@ class Study(_Strict):
         return value
 
 
-class ResolvedPlugin(_Strict):
+class ResolvedPlugin(_MaybePlacebo):
     """An arm or scenario with every hyperparameter spelled out, defaults included."""
 
     label: str

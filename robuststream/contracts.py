@@ -183,6 +183,11 @@ class Sampler(Stateful, Hyperparameters, ABC):
         """Why `draw` must read values back from the device inside an epoch; '' where it never does."""
         return ""
 
+    @property
+    def selects(self) -> bool:
+        """Whether signals decide what is drawn; False where they do not, and so a placebo would be the sampler itself."""
+        return True
+
     def start(self, pool: Pool, probe: Probe) -> None:
         """Once, before the first draw: allocate tables; may probe. An override calls `super().start(pool, probe)` first.
 
@@ -208,6 +213,11 @@ class Sampler(Stateful, Hyperparameters, ABC):
     def stored_values(self) -> Tensor | None:
         """(N,) the stored per-example difficulty that decides what is drawn; None where nothing is stored."""
         return None
+
+    @property
+    def stores_shares(self) -> bool:
+        """Whether the stored values are shares that sum to 1 over the pool, so that fresh ones compare only after scaling."""
+        return False
 
     def fresh_values(self, signals: Signals) -> Tensor:
         """(m,) what `stored_values` would hold for these examples if it were computed from these signals now."""

@@ -5,6 +5,7 @@ it is under way, and `result.json`, written last. Every whole file is written be
 
 An evaluation (a line of records.jsonl; null where a figure has no meaning for the run):
     step, spent (share of the budget), forwards, backwards (examples), flops, seconds (on the clock), lr,
+    auxiliary_flops (of these flops, spent on companions; only where there are any),
     train_loss (mean over the draws since the last evaluation), validation_loss, validation_accuracy,
     wrong_drawn (share of wrong labels among those draws), enrichment (wrong_drawn over the base rate),
     memorised (share of wrong labels that the network now predicts), coverage (distinct examples in the last N draws, over N),
@@ -78,6 +79,11 @@ class RunRecords:
     @property
     def seed(self) -> int:
         return self.settings["seed"]
+
+    @property
+    def budget(self) -> float:
+        """Amount, in the unit of the recipe's budget."""
+        return self.settings["recipe"]["budget"]["amount"]
 
 
 def identity(settings: dict[str, Any]) -> str:

@@ -81,8 +81,11 @@ def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
     kind = given.pop("class", None) or given.pop("kind", None) or label
     registry.require(section, str(kind))
     plugin = {"label": str(label), "kind": str(kind), "given": given}
-    if section == "samplers" and (learner := given.pop("learner", None)) is not None:
-        plugin["learner"] = _learner(f"{section}.{label}.learner", learner)
+    if section == "samplers":
+        if (learner := given.pop("learner", None)) is not None:
+            plugin["learner"] = _learner(f"{section}.{label}.learner", learner)
+        if "placebo" in given:
+            plugin["placebo"] = given.pop("placebo")
     return plugin
 
 

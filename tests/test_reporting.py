@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from _fake_study import HALF, NEVER, TWICE, UNIFORM, Arm, World, fake_runs, fake_study
-from robuststream import records
+from robuststream import records, registry
 from robuststream.errors import UserError
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import Reach
@@ -29,7 +29,7 @@ from robuststream.records import read_study
 from robuststream.reporting import markdown
 from robuststream.reporting.curves import curve
 from robuststream.reporting.report import context, render, write_report
-from robuststream.reporting.style import BASELINE, looks
+from robuststream.reporting.style import BASELINE, PALETTE, STROKES, Who, _reserved, looks
 from robuststream.reporting.terminal import summary_table
 
 NOISY = World("symmetric-40", "label-noise", wrong=0.4, figures={"accuracy under PGD-20": 0.25})
@@ -266,11 +266,30 @@ def test_numbers_are_printed_one_way() -> None:
 
 
 def test_a_sampler_keeps_its_colour_and_the_baseline_is_black() -> None:
-    many = [f"s{i}" for i in range(20)]
-    found = looks(["uniform", *many], "uniform")
+    uniform, many = Who("uniform", "uniform"), [Who(f"s{i}", f"s{i}") for i in range(20)]
+    found = looks([uniform, *many], "uniform")
     assert found["uniform"].color == BASELINE
     assert len(set(found.values())) == 21
-    assert looks(["uniform", *many[:3]], "uniform") == {key: found[key] for key in ("uniform", *many[:3])}
+    assert looks([uniform, *many[:3]], "uniform") == {key: found[key] for key in ("uniform", "s0", "s1", "s2")}
+
+
+def test_a_sampler_of_ours_looks_the_same_in_every_study_whatever_stands_beside_it() -> None:
+    names = [name for name in registry.names("samplers") if name != "uniform"]
+    league = [Who(name, name) for name in names] + [Who(f"{name}-placebo", name, True) for name in names]
+    whole = looks([Who("uniform", "uniform"), *league], "uniform")
+    assert len(set(whole.values())) == len(league) + 1
+    for name in names:
+        alone = looks([Who("theirs", "theirs.py:Theirs"), Who("mine", name), Who("uniform", "uniform")], "uniform")
+        assert alone["mine"] == whole[name]
+        assert alone["theirs"] != alone["mine"]
+        assert whole[f"{name}-placebo"].color == whole[name].color
+    twice = looks([Who("a", "plb"), Who("b", "plb")], None)
+    assert twice["a"] != twice["b"]
+
+
+def test_every_sampler_of_ours_has_a_place_in_the_list_of_looks() -> None:
+    assert set(registry.names("samplers")) - {"uniform"} <= set(_reserved())
+    assert len(set(_reserved())) == len(_reserved()) <= len(PALETTE) * len(STROKES)
 
 
 def test_a_band_is_the_range_below_five_runs_and_an_interval_above() -> None:

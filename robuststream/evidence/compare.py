@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from robuststream.evidence.arms import Gap, Spread, paired_gap, spread
 from robuststream.evidence.intervals import holm
 from robuststream.evidence.speedup import HEADLINE, Ladder, SpeedUp, speed_up
-from robuststream.evidence.summary import Gap, Spread, paired_gap, spread
 from robuststream.records import RunRecords
 
 

@@ -2,75 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robuststream.evidence.across import Across, across_scenarios
-from robuststream.evidence.censored import MedianRatio, Restricted, median_ratio, restricted_mean
-from robuststream.evidence.costs import Costs, mean_costs
+from robuststream.evidence.arms import ArmSummary, arm_summaries
+from robuststream.evidence.compare import Compared
 from robuststream.evidence.flags import Flag, study_flags
-from robuststream.evidence.intervals import Interval, holm, sign_flip_p, t_interval
-from robuststream.evidence.speedup import (
-    CURRENCIES,
-    HEADLINE,
-    SHARES,
-    Ladder,
-    Reach,
-    SpeedUp,
-    costs_by_seed,
-    ladder,
-    number,
-    reach,
-    speed_up,
-)
+from robuststream.evidence.placebos import against_placebos
+from robuststream.evidence.speedup import Ladder, ladder
+from robuststream.evidence.tradeoff import Tradeoff, at_whole_budget, tradeoffs
 from robuststream.records import RunRecords
-
-DIAGNOSTICS = ("enrichment", "wrong_drawn", "memorised", "coverage", "ess", "age", "concordance")
-"""Keys of an evaluation that say what was drawn (rule 10)."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean over the runs that have the figure, standard deviation (None below two), and how many they are."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Arm less uniform in test accuracy at the last step, in percentage points, on paired seeds."""
-
-    points: float
-    interval: Interval | None  # paired t; None below 5 pairs
-    pairs: int
-    p: float | None  # sign-flip, Holm-adjusted over the arms of the scenario
-
-
-@dataclass(frozen=True)
-class ArmSummary:
-    """One sampler in one scenario. Whatever rests on finished runs is empty or None where there are none."""
-
-    sampler: str
-    kind: str
-    planned: int
-    finished: int
-    diverged: int
-    last_test: Spread | None
-    best_test: Spread | None
-    last_validation: Spread | None
-    diagnostics: dict[str, Spread | None]  # at the last evaluation
-    figures: dict[str, Spread]  # the scenario's own, such as accuracy under attack
-    costs: Costs | None
-    counters: dict[str, int]  # summed over the runs
-    reach: dict[str, Reach] = field(default_factory=dict)  # rung -> share of the runs that reached it
-    gap: Gap | None = None  # None for the baseline, and where no pair exists
-    restricted: dict[str, Restricted] = field(default_factory=dict)  # rung -> mean cost, misses at the budget
-    speedups: dict[tuple[str, str], SpeedUp] = field(default_factory=dict)  # (rung, currency); p is Holm-adjusted
-    medians: dict[str, MedianRatio] = field(default_factory=dict)  # rung -> ratio in charged FLOPs, misses infinite
 
 
 @dataclass(frozen=True)
@@ -95,6 +38,8 @@ class StudySummary:
     scenarios: tuple[ScenarioSummary, ...]
     flags: tuple[Flag, ...]
     across: tuple[Across, ...] = ()  # every sampler over all scenarios; () below two scenarios
+    placebos: tuple[Compared, ...] = ()  # every selector against its placebo, where the study has one (rule 9)
+    tradeoffs: tuple[Tradeoff, ...] = ()  # accuracy by budget, where the study has several
 
     @property
     def depth(self) -> tuple[int, int]:
@@ -104,20 +49,35 @@ class StudySummary:
 
 
 def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary:
-    """Everything there is to say about a study's finished runs; unfinished ones only count as missing."""
-    finished = in_order(study, [run for run in runs if run.result is not None])
+    """Everything there is to say about a study's finished runs; unfinished ones only count as missing.
+
+    Where a study has several budgets all but the trade-offs and the flags is of one of them, the recipe's own.
+    """
+    everything = in_order(study, [run for run in runs if run.result is not None])
+    finished = at_whole_budget(study, everything)
     kinds = {entry["label"]: entry["kind"] for entry in study["samplers"]}
     baseline = next((entry["label"] for entry in study["samplers"] if entry["kind"] == "uniform"), None)
     scenarios = tuple(
-        _scenario(entry, kinds, baseline, [run for run in finished if run.scenario == entry["label"]], len(study["seeds"]))
+        _scenario(entry, study, baseline, [run for run in finished if run.scenario == entry["label"]])
         for entry in study["scenarios"]
     )
     planned = len(study["runs"])
     ladders = {scenario.scenario: scenario.ladder for scenario in scenarios}
-    flags = study_flags(finished, baseline, ladders, planned)
+    flags = study_flags(everything, baseline, ladders, planned)
     cells = {label: {name: _of(finished, name, label) for name in ladders} for label in kinds}
     across = across_scenarios(cells, baseline, ladders)
-    return StudySummary(study["name"], tuple(study["seeds"]), baseline, planned, len(finished), scenarios, flags, across)
+    return StudySummary(
+        name=study["name"],
+        seeds=tuple(study["seeds"]),
+        baseline=baseline,
+        planned=planned,
+        finished=len(everything),
+        scenarios=scenarios,
+        flags=flags,
+        across=across,
+        placebos=tuple(against_placebos(study, finished, ladders)),
+        tradeoffs=tuple(tradeoffs(study, everything, baseline)),
+    )
 
 
 def _of(runs: Sequence[RunRecords], scenario: str, sampler: str) -> list[RunRecords]:
@@ -125,114 +85,24 @@ def _of(runs: Sequence[RunRecords], scenario: str, sampler: str) -> list[RunReco
 
 
 def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecords]:
-    """The runs by scenario, sampler and seed as the study names them, however they were found."""
+    """The runs by scenario, sampler, budget and seed as the study names them, however they were found."""
     scenarios = [entry["label"] for entry in study["scenarios"]]
     samplers = [entry["label"] for entry in study["samplers"]]
-    return sorted(runs, key=lambda run: (scenarios.index(run.scenario), samplers.index(run.sampler), run.seed))
+
+    def place(run: RunRecords) -> tuple[int, int, float, int]:
+        return scenarios.index(run.scenario), samplers.index(run.sampler), run.budget, run.seed
+
+    return sorted(runs, key=place)
 
 
-def _scenario(
-    entry: dict[str, Any], kinds: dict[str, str], baseline: str | None, runs: list[RunRecords], planned: int
-) -> ScenarioSummary:
-    by_arm = {label: [run for run in runs if run.sampler == label] for label in kinds}
-    uniform = by_arm[baseline] if baseline is not None else []
+def _scenario(entry: dict[str, Any], study: dict[str, Any], baseline: str | None, runs: list[RunRecords]) -> ScenarioSummary:
+    kinds = {arm["label"]: arm["kind"] for arm in study["samplers"]}
+    placebos = {arm["label"] for arm in study["samplers"] if arm.get("placebo")}
+    uniform = [run for run in runs if run.sampler == baseline]
     rungs = ladder(uniform, uniform[0].result["data"]["num_classes"]) if uniform and uniform[0].result else None
-    arms = []
-    for label, own in by_arm.items():
-        arm = _timed(_arm(label, kinds[label], planned, own), own, rungs)
-        arms.append(arm if label == baseline else _compared(arm, own, uniform, rungs))
-    return ScenarioSummary(entry["label"], entry["kind"], rungs, tuple(_adjusted(arms)))
+    arms = arm_summaries(kinds, runs, baseline, rungs, len(study["seeds"]))
+    return ScenarioSummary(entry["label"], entry["kind"], rungs, tuple(_marked(arm, placebos) for arm in arms))
 
 
-def _arm(label: str, kind: str, planned: int, runs: list[RunRecords]) -> ArmSummary:
-    """What an arm says by itself."""
-    results = [run.result for run in runs if run.result]
-    return ArmSummary(
-        sampler=label,
-        kind=kind,
-        planned=planned,
-        finished=len(runs),
-        diverged=sum(bool(result["diverged"]) for result in results),
-        last_test=spread(result["last"]["test_accuracy"] for result in results),
-        best_test=spread(result["best"]["test_accuracy"] for result in results),
-        last_validation=spread(result["last"]["validation_accuracy"] for result in results),
-        diagnostics={key: spread(run.evaluations[-1].get(key) for run in runs if run.evaluations) for key in DIAGNOSTICS},
-        figures=_figures(results),
-        costs=mean_costs(results) if results else None,
-        counters=_counters(results),
-    )
-
-
-def _timed(arm: ArmSummary, runs: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
-    """With its reach and its cost; needs the targets that uniform set."""
-    if rungs is None or not runs:
-        return arm
-    shares = {rung: costs_by_seed(runs, target, "spent") for rung, target in rungs.targets.items()}
-    means = {rung: restricted_mean(found) for rung, found in shares.items()}
-    return replace(
-        arm,
-        reach={rung: reach(found) for rung, found in shares.items()},
-        restricted={rung: mean for rung, mean in means.items() if mean},
-    )
-
-
-def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
-    """With what it gains over uniform; needs runs of both."""
-    if rungs is None or not runs:
-        return arm
-    keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
-    medians = {rung: _median(runs, uniform, target) for rung, target in rungs.targets.items()}
-    return replace(
-        arm,
-        gap=paired_gap(runs, uniform),
-        speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys},
-        medians={rung: found for rung, found in medians.items() if found},
-    )
-
-
-def _median(runs: list[RunRecords], uniform: list[RunRecords], target: float) -> MedianRatio | None:
-    return median_ratio(costs_by_seed(uniform, target, HEADLINE[1]), costs_by_seed(runs, target, HEADLINE[1]))
-
-
-def _adjusted(arms: list[ArmSummary]) -> list[ArmSummary]:
-    """The same arms with every p-value corrected for how many arms were tested in this scenario [Holm, 1979]."""
-    gaps = holm([arm.gap.p if arm.gap else None for arm in arms])
-    keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
-    ratios = {key: holm([arm.speedups[key].p if key in arm.speedups else None for arm in arms]) for key in keys}
-    return [
-        replace(
-            arm,
-            gap=replace(arm.gap, p=gaps[place]) if arm.gap else None,
-            speedups={key: replace(found, p=ratios[key][place]) for key, found in arm.speedups.items()},
-        )
-        for place, arm in enumerate(arms)
-    ]
-
-
-def spread(values: Iterable[Any]) -> Spread | None:
-    """Of the figures that have a meaning; None where there are none."""
-    found = [value for raw in values if (value := number(raw)) is not None]
-    return Spread(fmean(found), stdev(found) if len(found) > 1 else None, len(found)) if found else None
-
-
-def paired_gap(runs: Sequence[RunRecords], uniform: Sequence[RunRecords]) -> Gap | None:
-    """Of two arms' finished runs, on the seeds that both have; p is not yet adjusted. None without a pair."""
-
-    def accuracy(of: Sequence[RunRecords]) -> dict[int, float]:
-        found = {run.seed: number(run.result["last"]["test_accuracy"]) for run in of if run.result}
-        return {seed: value for seed, value in found.items() if value is not None}
-
-    own, base = accuracy(runs), accuracy(uniform)
-    points = [100 * (own[seed] - base[seed]) for seed in own if seed in base]
-    return Gap(fmean(points), t_interval(points), len(points), sign_flip_p(points)) if points else None
-
-
-def _figures(results: list[dict[str, Any]]) -> dict[str, Spread]:
-    names = dict.fromkeys(name for result in results for name in result["scenario"])
-    found = {name: spread(result["scenario"].get(name) for result in results) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _counters(results: list[dict[str, Any]]) -> dict[str, int]:
-    names = dict.fromkeys(name for result in results for name in result["counters"])
-    return {name: sum(result["counters"].get(name, 0) for result in results) for name in names}
+def _marked(arm: ArmSummary, placebos: set[str]) -> ArmSummary:
+    return replace(arm, placebo=True) if arm.sampler in placebos else arm

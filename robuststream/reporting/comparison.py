@@ -10,6 +10,7 @@ from robuststream.errors import UserError, meant
 from robuststream.evidence.compare import Compared, Pairing, compare
 from robuststream.evidence.speedup import HEADLINE, Ladder
 from robuststream.evidence.summary import in_order, summarise
+from robuststream.evidence.tradeoff import at_whole_budget
 from robuststream.records import RunRecords, read_study
 from robuststream.reporting.markdown import NONE, accuracy, escape, gap, p_value, ratio, table
 from robuststream.reporting.origin import flat
@@ -70,7 +71,7 @@ def compare_samplers(folder: Path, first: str, second: str) -> str:
 def _read(folder: Path) -> _Side:
     study, runs = read_study(folder)
     summary = summarise(study, runs)
-    finished = in_order(study, [run for run in runs if run.result is not None])
+    finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
     return _Side(study, finished, {scenario.scenario: scenario.ladder for scenario in summary.scenarios})
 
 

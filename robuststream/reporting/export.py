@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robuststream.errors import UserError, meant
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, Ladder, cost_to_target
-from robuststream.evidence.summary import ArmSummary, StudySummary, in_order, summarise
+from robuststream.evidence.summary import StudySummary, in_order, summarise
 from robuststream.records import RunRecords, read_study, write_bytes
 from robuststream.reporting.markdown import accuracy, gap, mean_cost, ratio
 from robuststream.reporting.origin import flat
@@ -73,6 +74,7 @@ def _row(run: RunRecords, rungs: Ladder | None) -> dict[str, Any]:
         "sampler": run.sampler,
         "kind": run.settings["sampler"]["kind"],
         "seed": run.seed,
+        "budget": run.budget,
     }
     row |= {f"sampler.{key}": value for key, value in flat(run.arm["settings"])}
     row |= {f"scenario.{key}": value for key, value in flat(run.settings["scenario"]["settings"])}

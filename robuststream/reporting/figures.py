@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,9 +12,10 @@ from matplotlib.figure import Figure
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
+from robuststream.reporting.by_budget import budget_caption, by_budget
 from robuststream.reporting.curves import Curve, band, curve
 from robuststream.reporting.histograms import caption, histograms, stored_values
-from robuststream.reporting.style import REFERENCE, Drawn, Look, file_name, grid, looks, save, styled
+from robuststream.reporting.style import REFERENCE, Drawn, Look, Who, drawn_line, file_name, grid, legend, looks, save, styled
 
 _COLUMNS = 3
 _DASHES = (0, (2, 2))
@@ -80,6 +80,7 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
     finished = [run for run in runs if run.result is not None]
     if not finished:
         return []
+    unit = finished[0].settings["recipe"]["budget"]["unit"]
     folder.mkdir(exist_ok=True)
     found: list[Drawn] = []
     with styled():
@@ -88,6 +89,9 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
             if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
                 save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
+        if summary.tradeoffs:
+            save(by_budget(summary, _looks(summary), unit), "tradeoff", folder, pdf)
+            found.append(Drawn("tradeoff", "Accuracy by budget", budget_caption(summary)))
         for place, scenario in enumerate(summary.scenarios, 1):
             if stored := stored_values(scenario, finished):
                 name = f"histograms-{place}-{file_name(scenario.scenario)}"
@@ -105,7 +109,7 @@ def _remove_others(folder: Path, drawn: Sequence[Drawn], pdf: bool) -> None:
 
 
 def _looks(summary: StudySummary) -> dict[str, Look]:
-    return looks([arm.sampler for arm in summary.scenarios[0].arms], summary.baseline)
+    return looks([Who(arm.sampler, arm.kind, arm.placebo) for arm in summary.scenarios[0].arms], summary.baseline)
 
 
 Lines = dict[str, dict[str, Curve]]
@@ -132,7 +136,7 @@ def _over_compute(summary: StudySummary, lines: Lines, kind: _Kind) -> Figure:
         axes.set_title(scenario.scenario)
         for sampler, line in lines[scenario.scenario].items():
             axes.fill_between(line.x, line.low, line.high, color=look[sampler].color, alpha=0.15, linewidth=0)
-            handles[sampler] = axes.plot(line.x, line.mean, color=look[sampler].color, linestyle=look[sampler].stroke)[0]
+            handles[sampler] = drawn_line(axes, line.x, line.mean, look[sampler])
         _reference(axes, kind, scenario)
         axes.set_xlabel("charged compute, uniform epochs")
     for row in panels:
@@ -143,7 +147,7 @@ def _over_compute(summary: StudySummary, lines: Lines, kind: _Kind) -> Figure:
         for row in panels:
             row[0].set_ylim(_lowest(summary), min(100.0, row[0].get_ylim()[1]))
     shown = {sampler: handles[sampler] for sampler in look if sampler in handles}
-    _legend(figure, shown, min(len(shown), 2 * max(2, columns)))
+    legend(figure, shown, min(len(shown), 2 * max(2, columns)))
     return figure
 
 
@@ -159,13 +163,6 @@ def _reference(axes: Axes, kind: _Kind, scenario: ScenarioSummary) -> None:
 def _lowest(summary: StudySummary) -> float | None:
     """The lowest T90 of all scenarios, in per cent; None where no scenario has a target."""
     return min((100 * scenario.ladder.targets["T90"] for scenario in summary.scenarios if scenario.ladder), default=None)
-
-
-def _legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
-    """One for all panels, below them. Texts are set afterwards, since matplotlib hides labels that begin with _."""
-    legend = figure.legend(list(handles.values()), ["-"] * len(handles), loc="outside lower center", ncols=columns)
-    for text, label in zip(legend.get_texts(), handles, strict=True):
-        text.set_text(label)
 
 
 def _caption(summary: StudySummary, kind: _Kind) -> str:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from robuststream.evidence.arms import Gap, Spread
 from robuststream.evidence.censored import MedianRatio, Restricted
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import Reach, SpeedUp
-from robuststream.evidence.summary import Gap, Spread
 
 NONE = "–"
 """Printed where a figure does not exist."""

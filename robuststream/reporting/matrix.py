@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from robuststream.evidence.across import RATIOS, Across
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import HEADLINE
-from robuststream.evidence.summary import ArmSummary, StudySummary
+from robuststream.evidence.summary import StudySummary
 from robuststream.reporting.markdown import NONE, accuracy, escape, gap, interval, ratio, share, table
+from robuststream.reporting.sides import Side, accuracy_side, speed_side
 from robuststream.reporting.tables import marks
-from robuststream.reporting.verdict import Side, accuracy_side, speed_side
 
 _WORDS: dict[Side, str] = {
     "better": "faster",
     "worse": "slower",
-    "open": "no difference",
+    "up": "reported",
+    "down": "reported",
+    "open": "no difference shown",
     "ahead": "measured",
     "behind": "measured",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robuststream.errors import UserError
+from robuststream.evidence.tradeoff import shares
 from robuststream.records import RunRecords, make_folder, read_study, run_name, write_json, write_text
 
 _ALIKE = ("name", "recipe", "device")
@@ -45,6 +46,8 @@ def _merged(parts: Sequence[Path], studies: Sequence[dict[str, Any]]) -> dict[st
                 raise UserError(f"{part} does not fit {parts[0]}: {_difference(key, whole[key], study[key])}")
         for section in ("samplers", "scenarios"):
             whole[section] = _union(whole[section], study[section], section, part)
+        budgets = sorted({*shares(whole), *shares(study)})
+        whole |= {"budgets": budgets} if len(budgets) > 1 or budgets != [1.0] else {}
         whole["seeds"] = sorted({*whole["seeds"], *study["seeds"]})
         whole["runs"] = list(dict.fromkeys((*whole["runs"], *study["runs"])))
     return whole
@@ -71,12 +74,12 @@ def _difference(key: str, first: Any, second: Any) -> str:
 def _runs(parts: Sequence[tuple[Path, Sequence[RunRecords]]]) -> dict[str, RunRecords]:
     """Name -> finished run. Unfinished ones stay where they are: only the machine that began one can go on with it."""
     found: dict[str, RunRecords] = {}
-    places: dict[tuple[str, str, int], str] = {}
+    places: dict[tuple[str, str, float, int], str] = {}
     for part, runs in parts:
         for run in runs:
             if run.result is None:
                 continue
-            name, place = run_name(run.settings), (run.sampler, run.scenario, run.seed)
+            name, place = run_name(run.settings), (run.sampler, run.scenario, run.budget, run.seed)
             told = f"{run.sampler}, {run.scenario}, seed {run.seed}"
             if places.setdefault(place, name) != name:
                 raise UserError(f"{part} does not fit: its run ({told}) has other settings than another part's")

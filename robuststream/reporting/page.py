@@ -16,6 +16,7 @@ from robuststream.records import RunRecords
 from robuststream.reporting.curves import band
 from robuststream.reporting.matrix import across_rows
 from robuststream.reporting.page_data import page_data
+from robuststream.reporting.versus import placebo_rows, tradeoff_rows
 
 PAGE = "report.html"
 
@@ -46,13 +47,21 @@ def render_page(study: dict[str, Any], summary: StudySummary, finished: Sequence
             "verdicts": [as_html(line) for line in told["verdicts"]],
             "flags": [{key: as_html(str(value)) for key, value in flag.items()} for flag in told["flags"]],
             "band": band(*summary.depth),
-            "across": [[as_html(cell) for cell in row] for row in across_rows(summary)],
+            "across": _cells(across_rows(summary)),
+            "placebos": _cells(placebo_rows(summary)),
+            "placebo_caption": as_html(told["placebo_caption"].strip("*")),
+            "tradeoff": _cells(tradeoff_rows(summary, study["recipe"]["budget"]["unit"])),
+            "tradeoff_caption": as_html(told["tradeoff_caption"].strip("*")),
             "across_caption": as_html(told["across_caption"].strip("*")),
             "caption": as_html(told["main_caption"].strip("*")),
             "data": as_json(page_data(study, summary, finished)),
             "script": _source("page.js"),
         }
     return environment.get_template("report.html.jinja").render(context)
+
+
+def _cells(rows: list[list[str]]) -> list[list[Markup]]:
+    return [[as_html(cell) for cell in row] for row in rows]
 
 
 def as_html(text: str) -> Markup:

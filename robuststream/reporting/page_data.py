@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES
-from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.curves import curve
 from robuststream.reporting.origin import flat
-from robuststream.reporting.style import PALETTE, STROKES
+from robuststream.reporting.style import Who, looks
 from robuststream.reporting.tables import doubts
 
 _AXES = {"flops": "charged compute, uniform epochs", "step": "steps", "backwards": "backwards, examples", "seconds": "seconds"}
@@ -43,17 +44,17 @@ def page_data(study: dict[str, Any], summary: StudySummary, finished: Sequence[R
 def _samplers(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> list[dict[str, Any]]:
     """In the study's order, with colours and dashes as in `style.looks`; the baseline has no colour of its own."""
     full = {run.sampler: run.settings["sampler"]["settings"] for run in finished}
-    others = [entry["label"] for entry in study["samplers"] if entry["label"] != summary.baseline]
+    arms = [Who(entry["label"], entry["kind"], entry.get("placebo", False)) for entry in study["samplers"]]
+    look = looks(arms, summary.baseline)
     found = []
     for entry in study["samplers"]:
         label = entry["label"]
-        place = others.index(label) if label in others else None
         found.append(
             {
                 "label": label,
                 "kind": entry["kind"],
-                "color": None if place is None else PALETTE[place % len(PALETTE)],
-                "dash": "" if place is None else _dash(STROKES[place // len(PALETTE) % len(STROKES)]),
+                "color": None if label == summary.baseline else look[label].color,
+                "dash": _dash(look[label].stroke),
                 "settings": _leaves(full.get(label, entry["given"])),
             }
         )

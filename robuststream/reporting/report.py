@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from robuststream.evidence.clock import side_by_side
 from robuststream.evidence.flags import Flag
 from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
+from robuststream.evidence.tradeoff import at_whole_budget
 from robuststream.records import RunRecords, read_study, write_archive, write_text
-from robuststream.reporting import matrix, origin, tables, words
+from robuststream.reporting import matrix, origin, tables, versus, words
 from robuststream.reporting.markdown import NONE, escape
 from robuststream.reporting.verdict import verdicts
 
@@ -35,8 +36,8 @@ def write_report(folder: Path, pdf: bool = False) -> Path:
 
     study, runs = read_study(folder)
     summary = summarise(study, runs)
-    figures = draw_all(summary, runs, folder / "figures", pdf)
-    finished = in_order(study, [run for run in runs if run.result is not None])
+    finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
+    figures = draw_all(summary, finished, folder / "figures", pdf)
     told = context(study, runs, summary)
     write_archive(folder, runs)
     write_text(folder / PAGE, render_page(study, summary, finished, told))
@@ -46,7 +47,7 @@ def write_report(folder: Path, pdf: bool = False) -> Path:
 
 def context(study: dict[str, Any], runs: Sequence[RunRecords], summary: StudySummary) -> dict[str, Any]:
     """Every sentence and table of the report, as Markdown."""
-    finished = in_order(study, [run for run in runs if run.result is not None])
+    finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
     told = _head(study, summary, finished) | _settings(study, runs, finished)
     return told | _results(study, summary, finished) if finished else told
 
@@ -97,8 +98,9 @@ def _figures(drawn: Sequence[Drawn]) -> dict[str, list[dict[str, Any]]]:
         {"number": number, "name": figure.name, "title": escape(figure.title), "caption": figure.caption}
         for number, figure in enumerate(drawn, 1)
     ]
-    close = [figure for figure in told[1:] if figure["name"] == "accuracy-close"]
-    return {"main_figure": told[:1], "close": close, "details": [figure for figure in told[1:] if figure not in close]}
+    placed = {name: [figure for figure in told[1:] if figure["name"] == name] for name in ("accuracy-close", "tradeoff")}
+    details = [figure for figure in told[1:] if figure["name"] not in placed]
+    return {"main_figure": told[:1], "close": placed["accuracy-close"], "curves": placed["tradeoff"], "details": details}
 
 
 def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
@@ -109,6 +111,10 @@ def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[Ru
         "matrix_caption": words.MATRIX_CAPTION,
         "across": matrix.across_table(summary),
         "across_caption": words.ACROSS_CAPTION,
+        "placebos": versus.as_table(versus.placebo_rows(summary)),
+        "placebo_caption": versus.PLACEBO_CAPTION,
+        "tradeoff": versus.as_table(versus.tradeoff_rows(summary, study["recipe"]["budget"]["unit"])),
+        "tradeoff_caption": versus.TRADEOFF_CAPTION,
         "sections": [_section(scenario, summary) for scenario in summary.scenarios],
         "main_caption": words.main_caption(summary),
         "ladder": tables.ladder_table(summary),

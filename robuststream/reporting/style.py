@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image  # matplotlib brings it
 
 from robuststream.records import write_bytes
@@ -50,11 +53,27 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+MARKERS = ("", "o", "s", "^")
+"""Beside the dashes, so that lines of one colour are told apart where they cross."""
+
+_PLACEBO_STROKES = ((0, (1, 2)), (0, (1, 3.5)), (0, (2, 3)), (0, (3, 4)))
+
+
 class Look(NamedTuple):
-    """Colour and dashes of one sampler."""
+    """Colour, dashes and marker of one sampler; a placebo has its selector's colour, thinly dashed, and hollow markers."""
 
     color: str
     stroke: Any
+    marker: str = ""
+    hollow: bool = False
+
+
+class Who(NamedTuple):
+    """An arm as far as its looks depend on it."""
+
+    label: str
+    kind: str
+    placebo: bool = False
 
 
 class Drawn(NamedTuple):
@@ -74,11 +93,39 @@ def styled() -> Iterator[None]:
         yield
 
 
-def looks(labels: Sequence[str], baseline: str | None) -> dict[str, Look]:
-    """A look for every sampler by its place in the study; the baseline is black."""
-    others = [label for label in labels if label != baseline]
-    found = {label: Look(PALETTE[i % len(PALETTE)], STROKES[i // len(PALETTE) % len(STROKES)]) for i, label in enumerate(others)}
-    return {label: found.get(label, Look(BASELINE, "solid")) for label in labels}
+def looks(arms: Sequence[Who], baseline: str | None) -> dict[str, Look]:
+    """A look for every sampler by its kind, so that it is the same in every study; the baseline is black.
+
+    The kinds of `looks.txt` have the place that they have there. Others, and a second arm of one kind, take in turn what the
+    study leaves free; a placebo looks like the selector of its kind.
+    """
+    reserved = {kind: place for place, kind in enumerate(_reserved())}
+    places: dict[str, int] = {}
+    for who in arms:
+        if who.label != baseline and not who.placebo and reserved.get(who.kind, -1) not in {-1, *places.values()}:
+            places[who.label] = reserved[who.kind]
+    free = (place for place in itertools.count() if place not in set(places.values()))
+    for who in arms:
+        if who.label != baseline and not who.placebo and who.label not in places:
+            places[who.label] = next(free)
+    selectors = {who.kind: places[who.label] for who in reversed(arms) if who.label in places}
+    found = {who.label: _look(places[who.label]) for who in arms if who.label in places}
+    for who in arms:
+        if who.placebo:
+            found[who.label] = _look(selectors.get(who.kind, reserved.get(who.kind, 0)), placebo=True)
+    return {who.label: found.get(who.label, Look(BASELINE, "solid")) for who in arms}
+
+
+def _look(place: int, placebo: bool = False) -> Look:
+    tier = place // len(PALETTE) % len(STROKES)
+    stroke = _PLACEBO_STROKES[tier] if placebo else STROKES[tier]
+    return Look(PALETTE[place % len(PALETTE)], stroke, MARKERS[tier], hollow=placebo)
+
+
+def _reserved() -> list[str]:
+    """Kinds of samplers in the order of their looks."""
+    lines = files("robuststream.reporting").joinpath("looks.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
@@ -86,6 +133,22 @@ def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, li
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row")]
+
+
+def drawn_line(axes: Axes, x: Any, y: Any, look: Look) -> Line2D:
+    """One sampler's line, with a few markers where its look has them."""
+    every = max(1, len(x) // 7)
+    face = "white" if look.hollow else look.color
+    return axes.plot(
+        x, y, color=look.color, linestyle=look.stroke, marker=look.marker, markersize=3.5, markerfacecolor=face, markevery=every
+    )[0]
+
+
+def legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
+    """One for all panels, below them. Texts are set afterwards, since matplotlib hides labels that begin with _."""
+    legend = figure.legend(list(handles.values()), ["-"] * len(handles), loc="outside lower center", ncols=columns)
+    for text, label in zip(legend.get_texts(), handles, strict=True):
+        text.set_text(label)
 
 
 def save(figure: Figure, name: str, folder: Path, pdf: bool) -> None:

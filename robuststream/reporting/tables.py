@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robuststream.evidence.arms import DIAGNOSTICS, ArmSummary, Spread
 from robuststream.evidence.costs import FORWARDS, PHASES
 from robuststream.evidence.flags import Flag, Place
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES, Reach
-from robuststream.evidence.summary import DIAGNOSTICS, ArmSummary, ScenarioSummary, Spread, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.reporting.markdown import (
     NONE,
     accuracy,
@@ -24,6 +25,9 @@ from robuststream.reporting.markdown import (
 )
 
 RUNG = HEADLINE[0]
+
+AMORTISED = "amortised"
+"""Marks a line that leaves out what a sampler's companion networks cost, as if somebody else had trained them (rule 2)."""
 
 
 def marks(flags: Sequence[Flag], what: str, scenario: str, sampler: str) -> str:
@@ -89,6 +93,10 @@ def speedup_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
                 mean_cost(arm.restricted.get(rung)),
             ]
             rows.append([escape(arm.sampler), rung, *cells])
+        for rung, one in arm.amortised.items():
+            told = [ratio(one) if currency == "flops" else NONE for currency in CURRENCIES]
+            pairs = str(one.ratio.pairs) if one.ratio else "0"
+            rows.append([f"{escape(arm.sampler)}, {AMORTISED}", rung, *told, NONE, pairs, reached(one.reach), NONE, NONE])
     headers = ["sampler", "target", *CURRENCIES.values(), "p (FLOPs)", "pairs", "reached", "median ratio, FLOPs", "mean cost"]
     return table(headers, rows, left=2) if rows else ""
 
@@ -140,8 +148,9 @@ _DRAWN = ("enrichment", "wrong drawn", "memorised", "coverage", "ESS", "age, ste
 
 
 def cost_table(summary: StudySummary) -> str:
-    """What was charged, in examples, FLOPs and seconds; means over runs."""
+    """What was charged, in examples, FLOPs and seconds; means over runs. Companion networks have a column where any has one."""
     rows = []
+    companions = has_companions(summary)
     for scenario in summary.scenarios:
         for arm in scenario.arms:
             if (costs := arm.costs) is None:
@@ -151,11 +160,21 @@ def cost_table(summary: StudySummary) -> str:
             amounts = [costs.steps, costs.backwards, *(costs.forwards[kind] for kind in FORWARDS)]
             overhead = NONE if costs.overhead is None else f"{costs.overhead:.2f}"
             seconds = [quantity(costs.seconds) + doubt, quantity(each), quantity(costs.evaluation), quantity(costs.compile)]
-            cells = [*map(quantity, amounts), overhead, quantity(costs.flops), *seconds]
+            own = [quantity(costs.auxiliary_flops) if costs.auxiliary_flops else NONE] if companions else []
+            cells = [*map(quantity, amounts), overhead, quantity(costs.flops), *own, *seconds]
             rows.append([escape(scenario.scenario), escape(arm.sampler), *cells])
+            if costs.auxiliary_flops:
+                spared = [*[NONE] * 6, quantity(costs.flops - costs.auxiliary_flops), *[NONE] * 5]
+                rows.append([escape(scenario.scenario), f"{escape(arm.sampler)}, {AMORTISED}", *spared])
     forwards = [f"forwards: {kind}" for kind in FORWARDS]
     headers = ["scenario", "sampler", "steps", "backwards", *forwards, "forwards per backward", "FLOPs"]
+    headers += ["of these, companions"] * companions
     return table([*headers, "seconds", "ms per step", "evaluation, s", "compile, s"], rows, left=2)
+
+
+def has_companions(summary: StudySummary) -> bool:
+    """Whether any sampler trains or asks an auxiliary network."""
+    return any(arm.costs and arm.costs.auxiliary_flops for scenario in summary.scenarios for arm in scenario.arms)
 
 
 def phase_table(summary: StudySummary) -> str:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import FEWEST_PAIRS
 from robuststream.evidence.speedup import HEADLINE, SHARES
-from robuststream.evidence.summary import ArmSummary, ScenarioSummary, StudySummary
+from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.reporting.markdown import escape, gap, interval, p_value, ratio
+from robuststream.reporting.sides import CLAIM_PAIRS, Side, accuracy_side, speed_side
+from robuststream.reporting.strength import choices, strength
 from robuststream.reporting.words import listed
-
-CLAIM_PAIRS = 10
-"""From so many paired seeds on a difference may be claimed (rule 6)."""
 
 RUNG = HEADLINE[0]
 
 GAIN = f"{100 * SHARES[RUNG]:.0f} % of uniform's gain"
-
-Side = str
-"""'better', 'worse', 'open' (no difference shown), without an interval 'ahead' or 'behind', 'rare' (it seldom reached the
-target), 'unset' (uniform seldom did), or 'none' (nothing to compare)."""
 
 Judged = Sequence[tuple[ScenarioSummary, ArmSummary]]
 """One sampler in every scenario that has a target."""
@@ -28,31 +24,11 @@ Arms = Mapping[str, Judged]
 """Sampler -> where it is judged."""
 
 
-def speed_side(arm: ArmSummary) -> Side:
-    """Where an arm stands in charged FLOPs to T95."""
-    found = arm.speedups.get(HEADLINE)
-    if found is None:
-        return "none"
-    if found.ratio is None:
-        return "unset" if found.reach.enough else "rare"
-    ends = found.ratio.interval
-    if ends is None:
-        return "ahead" if found.ratio.value > 1 else "behind"
-    return "better" if ends.low > 1 else "worse" if ends.high < 1 else "open"
-
-
-def accuracy_side(arm: ArmSummary) -> Side:
-    """Where an arm stands in test accuracy at the last step."""
-    if arm.gap is None:
-        return "none"
-    ends = arm.gap.interval
-    if ends is None:
-        return "ahead" if arm.gap.points > 0 else "behind"
-    return "better" if ends.low > 0 else "worse" if ends.high < 0 else "open"
-
-
 def verdicts(summary: StudySummary) -> list[str]:
-    """The whole study in a few sentences: who is faster, who is not, who ends more or less accurate, what the seeds can carry."""
+    """The whole study in a few sentences: who is faster, who is not, who ends more or less accurate, what the seeds can carry.
+
+    "Less compute" and "more accurate" are said of claims alone (`sides`); what is merely reported is called so.
+    """
     if summary.baseline is None:
         return [_NO_BASELINE]
     arms = _judged(summary)
@@ -62,7 +38,8 @@ def verdicts(summary: StudySummary) -> list[str]:
         return ["No other sampler has a finished run yet, so there is nothing to compare with uniform."]
     winners = [label for label, judged in arms.items() if any(speed_side(arm) == "better" for _, arm in judged)]
     lines = [_winner(label, arms[label]) for label in winners] or [_nobody(arms)]
-    return [*lines, *_speed_groups(arms, summary.depth[0] < FEWEST_PAIRS), _accuracy(arms), _strength(summary)]
+    lines += [*_speed_groups(arms, summary.depth[0] < FEWEST_PAIRS), *_accuracy(arms)]
+    return [*lines, *choices(summary), strength(summary)]
 
 
 def _judged(summary: StudySummary) -> Arms | None:
@@ -84,10 +61,14 @@ def _winner(label: str, judged: Judged) -> str:
         if (where := [s for s, arm in judged if speed_side(arm) in sides])
     ]
     text += f" Elsewhere: {'; '.join(others)}." if others else ""
-    for side, words in (("better", "more"), ("worse", "less")):
+    for side, words in (
+        ("better", "It ends more accurate"),
+        ("worse", "It ends less accurate"),
+        ("down", "Reported less accurate"),
+    ):
         told = [f"{_points(arm)}{_in([s], judged)}" for s, arm in judged if accuracy_side(arm) == side]
-        text += f" It ends {words} accurate: {listed(told)}." if told else ""
-    if not any(accuracy_side(arm) in ("better", "worse", "ahead", "behind") for _, arm in judged):
+        text += f" {words}: {listed(told)}." if told else ""
+    if all(accuracy_side(arm) in ("open", "none") for _, arm in judged):
         text += " No difference in accuracy is shown."
     return text
 
@@ -102,8 +83,16 @@ def _points(arm: ArmSummary) -> str:
     return f"{gap(arm.gap)} points{_p(arm.gap and arm.gap.p, arm)}"
 
 
+_ENDS: dict[Side, str] = {
+    "better": "It ends more accurate",
+    "worse": "It ends less accurate",
+    "down": "Reported, not claimed, to end less accurate",
+}
+
 _ELSEWHERE: dict[tuple[Side, ...], str] = {
+    ("up",): "ahead, but not to be claimed",
     ("open",): "no difference shown",
+    ("down",): "behind, but not to be claimed",
     ("worse",): "slower",
     ("ahead", "behind"): "too few pairs for an interval",
     ("rare",): "most of its runs did not get there",
@@ -118,13 +107,17 @@ def _nobody(arms: Arms) -> str:
         return f"**Nothing can be said of speed:** most of uniform's own runs did not reach {GAIN} and stay there."
     if sides == {"rare"}:
         return f"**No other sampler reached {GAIN}** in at least half of its runs."
+    if "up" in sides:
+        return f"**No sampler may be claimed to reach {GAIN} with less compute than uniform.**"
     return f"**No sampler was shown to reach {GAIN} with less compute than uniform.**"
 
 
 def _speed_groups(arms: Arms, indicative: bool) -> list[str]:
     """Who was slower and who did not get there; where no seeds carry an interval, what was measured."""
     lines = [
+        ("**Reported, not claimed, to be ahead in compute**", _told(arms, "up")),
         ("Slower than uniform", _grouped(arms, speed_side, "worse")),
+        ("Reported, not claimed, to be slower than uniform", _grouped(arms, speed_side, "down")),
         (f"Most runs did not get to {GAIN}", _grouped(arms, speed_side, "rare")),
     ]
     if indicative:
@@ -138,15 +131,31 @@ def _speed_groups(arms: Arms, indicative: bool) -> list[str]:
     return [f"{title}: {text}." for title, text in lines if text]
 
 
-def _accuracy(arms: Arms) -> str:
-    """Who ended above and below uniform in test accuracy."""
-    above, below, level = (_grouped(arms, accuracy_side, side) for side in ("better", "worse", "open"))
-    if not (above or below or level):
-        ahead, behind = (_grouped(arms, accuracy_side, side) for side in ("ahead", "behind"))
-        return f"Test accuracy at the end, as measured: above uniform: {ahead or 'nobody'}; not above: {behind or 'nobody'}."
-    if not (above or below):
-        return "**Test accuracy at the end:** no difference from uniform shown for any sampler."
-    return f"**Test accuracy at the end:** above uniform: {above or 'nobody'}; below: {below or 'nobody'}."
+def _told(arms: Arms, side: Side) -> str:
+    """Every sampler on a side of speed with its number: 'a 1.10x [1.02, 1.19] in clean and b ...'."""
+    found = [
+        f"{escape(label)} {ratio(arm.speedups[HEADLINE])}{_p(arm.speedups[HEADLINE].p, arm)}{_in([s], judged)}"
+        for label, judged in arms.items()
+        for s, arm in judged
+        if speed_side(arm) == side
+    ]
+    return listed(found)
+
+
+def _accuracy(arms: Arms) -> list[str]:
+    """Who ended above and below uniform in test accuracy: claimed, then reported."""
+    found = {side: _grouped(arms, accuracy_side, side) for side in ("better", "worse", "up", "down", "open", "ahead", "behind")}
+    if not any(found[side] for side in ("better", "worse", "up", "down", "open")):
+        ahead, behind = found["ahead"] or "nobody", found["behind"] or "nobody"
+        return [f"Test accuracy at the end, as measured: above uniform: {ahead}; not above: {behind}."]
+    lines = []
+    if found["better"] or found["worse"]:
+        above, below = found["better"] or "nobody", found["worse"] or "nobody"
+        lines.append(f"**Test accuracy at the end:** above uniform: {above}; below: {below}.")
+    if found["up"] or found["down"]:
+        above, below = found["up"] or "nobody", found["down"] or "nobody"
+        lines.append(f"Test accuracy, reported and not claimed: above uniform: {above}; below: {below}.")
+    return lines or ["**Test accuracy at the end:** no difference from uniform shown for any sampler."]
 
 
 def _grouped(arms: Arms, side: Callable[[ArmSummary], Side], wanted: Side) -> str:
@@ -173,19 +182,6 @@ _NO_BASELINE = (
     "This study has no sampler of kind `uniform`. Targets and speed-ups are measured against uniform shuffling (rule 5), so "
     "none are printed; accuracies and diagnostics stand by themselves."
 )
-
-
-def _strength(summary: StudySummary) -> str:
-    """What so many seeds can carry (rule 6)."""
-    seeds = summary.depth[0]
-    if seeds < FEWEST_PAIRS:
-        return f"**{seeds} {'seed' if seeds == 1 else 'seeds'}: indicative only.** Below {FEWEST_PAIRS} no interval is printed."
-    if seeds < CLAIM_PAIRS:
-        return (
-            f"**{seeds} seeds: reported, not claimed.** An interval can be given; a claim asks for {CLAIM_PAIRS} "
-            f"(the smallest p that {seeds} seeds can give is {2 / 2**seeds:.3f})."
-        )
-    return f"**{seeds} seeds: enough for a claim** where the interval excludes no difference and the adjusted p is below .05."
 
 
 def _p(p: float | None, arm: ArmSummary) -> str:

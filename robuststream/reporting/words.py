@@ -9,6 +9,7 @@ from robuststream.config import Budget
 from robuststream.evidence.intervals import BOOTSTRAP_FROM, FEWEST_PAIRS
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import StudySummary
+from robuststream.evidence.tradeoff import shares
 from robuststream.records import RunRecords
 from robuststream.reporting.markdown import escape, quantity
 
@@ -54,6 +55,7 @@ def asked(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRe
         f"Every run may spend {_budget(recipe, finished)}, choosing included."
     )
     grid = f"{len(study['samplers'])} samplers × {len(worlds)} scenarios × {len(study['seeds'])} seeds"
+    grid += f" × {len(budgets)} budgets" if len(budgets := shares(study)) > 1 else ""
     return f"{question} {grid}; {summary.finished} of {summary.planned} runs have finished. {_read(finished)}".rstrip()
 
 
@@ -77,8 +79,9 @@ def _read(finished: Sequence[RunRecords]) -> str:
 
 MATRIX_CAPTION = (
     f"*Each cell: speed-up in charged FLOPs to {HEADLINE[0]}, then test accuracy at the last step less uniform's, both paired by "
-    "seed with 95 % intervals, not widened for the number of arms. **Bold** where the interval excludes no difference. Did not "
-    "get there: fewer than half of the runs reached the target; measured: too few pairs for an interval.*"
+    "seed with 95 % intervals, not widened for the number of arms. **Bold**, faster and slower are claims: at least 10 pairs, an "
+    "interval without 'no difference', and p < .05 after Holm over the arms. Reported: such an interval without the pairs or the "
+    "p for a claim. Measured: too few pairs for an interval. Did not get there: fewer than half of the runs reached the target.*"
 )
 
 ACROSS_CAPTION = (

@@ -43,6 +43,10 @@ class PoD(Streaming):
             total = self.tree_.total
             self.tree_.scale(torch.where(total > 0, 1.0 / total, 1.0))
 
+    @property
+    def stores_shares(self) -> bool:
+        return True
+
     def stored_values(self) -> Tensor | None:
         return self.tree_.probability() if self.valued_ else None
 

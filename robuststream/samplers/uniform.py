@@ -20,6 +20,10 @@ class Uniform(Sampler):
     Deviations: a mini-batch that an epoch cannot fill is filled from the next, so that its size never changes.
     """
 
+    @property
+    def selects(self) -> bool:
+        return False
+
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)
         self.deck_ = Deck(self.generator_)

@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from robuststream import records
-from robuststream.config import Study
+from robuststream.config import Budget, Study
 from robuststream.study.execute import Executor, cores
 from robuststream.study.live import LiveView, duration
-from robuststream.study.plan import PlannedRun, plan, study_settings
+from robuststream.study.plan import PlannedRun, plan, study_settings, with_placebos
 from robuststream.study.preflight import estimate, preflight
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
@@ -22,9 +22,9 @@ class Bench:
     """One call of `bench`. Finished run folders are never touched, so nothing already computed is lost."""
 
     def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int) -> None:
-        self.study, self.folder, self.command = study, folder, command
+        self.study, self.folder, self.command = with_placebos(study), folder, command
         self.console = Console(highlight=False)
-        self.runs = plan(study, folder)
+        self.runs = plan(self.study, folder)
         self.to_do = [run for run in self.runs if not run.finished]
         self.jobs = jobs or self._default_jobs()
         self.threads = threads
@@ -63,8 +63,9 @@ class Bench:
     def _introduce(self) -> None:
         study = self.study
         self.console.print(
-            f"{study.name}: {len(study.samplers)} samplers x {len(study.scenarios)} scenarios x {len(study.seeds)} seeds = "
-            f"{len(self.runs)} runs of {study.recipe.budget} on {study.recipe.data} ({study.recipe.name}); "
+            f"{study.name}: {len(study.samplers)} samplers x {len(study.scenarios)} scenarios x {len(study.seeds)} seeds"
+            f"{f' x {len(study.budgets)} budgets' if study.budgets else ''} = {len(self.runs)} runs of "
+            f"{'up to ' if study.budgets else ''}{self._largest()} on {study.recipe.data} ({study.recipe.name}); "
             f"{len(self.runs) - len(self.to_do)} done, {self.jobs} side by side"
         )
 
@@ -90,6 +91,9 @@ class Bench:
         path = write_report(self.folder)
         self.console.print(summary_table(self.folder))
         self.console.print(f"report: {path}", soft_wrap=True)
+
+    def _largest(self) -> Budget:
+        return max((run.settings.recipe.budget for run in self.runs), key=lambda budget: budget.amount)
 
     def _default_jobs(self) -> int:
         """One run per core; on a GPU one at a time, unless asked otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,23 +39,46 @@ def plan(study: Study, folder: Path) -> list[PlannedRun]:
     scenarios = [_resolve(plugin, "scenarios", Scenario) for plugin in study.scenarios]
     device, sources = resolve_device(study.device), _sources(study.recipe)
     runs = []
-    for seed in study.seeds:
-        for scenario in scenarios:
-            block = list(arms)
-            random.Random(f"{study.name}/{seed}/{scenario.label}").shuffle(block)
-            for sampler, learner in block:
-                settings = RunSettings(
-                    rules=records.RULES,
-                    sampler=sampler,
-                    learner=learner,
-                    scenario=scenario,
-                    recipe=study.recipe,
-                    seed=seed,
-                    device=device,
-                    sources=sources,
-                )
-                runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
+    for seed, scenario, (name, recipe) in itertools.product(study.seeds, scenarios, _recipes(study).items()):
+        block = list(arms)
+        random.Random(f"{study.name}/{seed}/{scenario.label}{name}").shuffle(block)
+        for sampler, learner in block:
+            settings = RunSettings(
+                rules=records.RULES,
+                sampler=sampler,
+                learner=learner,
+                scenario=scenario,
+                recipe=recipe,
+                seed=seed,
+                device=device,
+                sources=sources,
+            )
+            runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
     return runs
+
+
+def _recipes(study: Study) -> dict[str, Recipe]:
+    """The recipe at each of the study's budgets. At share 1 it is the recipe itself, so those runs are any other study's."""
+    whole = study.recipe.budget
+    found = {}
+    for share in study.budgets or [1.0]:
+        budget = whole.model_copy(update={"amount": share * whole.amount})
+        found["" if share == 1 else f"/{share:g}"] = study.recipe.model_copy(update={"budget": budget})
+    return found
+
+
+def with_placebos(study: Study) -> Study:
+    """The study with the arms that `placebos: true` asks for: after every sampler that selects, its placebo (rule 9)."""
+    if not study.placebos:
+        return study
+    given = {(plugin.kind, str(plugin.given)) for plugin in study.samplers if plugin.placebo}
+    arms: list[Plugin] = []
+    for plugin in study.samplers:
+        arms.append(plugin)
+        asked = plugin.placebo or (plugin.kind, str(plugin.given)) in given
+        if not asked and _build(plugin, "samplers", Sampler).selects:  # pyright: ignore[reportAttributeAccessIssue]
+            arms.append(plugin.model_copy(update={"label": f"{plugin.label}-placebo", "placebo": True}))
+    return study.model_copy(update={"samplers": arms})
 
 
 def _sources(recipe: Recipe) -> dict[str, str]:
@@ -65,9 +89,10 @@ def _sources(recipe: Recipe) -> dict[str, str]:
 
 def study_settings(study: Study, runs: list[PlannedRun], command: str) -> dict[str, Any]:
     """What `study.json` says: the study as asked for, and the names of the runs that it consists of."""
+    asked = {key: value for key, value in study.model_dump().items() if value or key not in ("budgets", "placebos")}
     return {
         "rules": records.RULES,
-        **study.model_dump(),
+        **asked,
         "command": command,
         "runs": [run.name for run in runs],
     }
@@ -90,6 +115,16 @@ def _resolve_learner(arm: Plugin) -> ResolvedPlugin | None:
 
 def _resolve(plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario], where: str = "") -> ResolvedPlugin:
     """Construct the plug-in once, so that its own checks speak before anything runs. Changed code makes new runs."""
-    built = registry.load(kind, plugin.kind, base).from_settings(plugin.given, where or f"{kind}.{plugin.label}")  # pyright: ignore
+    built = _build(plugin, kind, base, where)
+    if plugin.placebo and isinstance(built, Sampler) and not built.selects:
+        raise UserError(
+            f"samplers.{plugin.label}: placebo=true is not possible ({plugin.kind} selects nothing, so it is its own placebo)"
+        )
     source = " ".join(filter(None, (registry.source(kind, plugin.kind), built.fingerprint())))
-    return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings(), source=source)
+    return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings(), source=source, placebo=plugin.placebo)
+
+
+def _build(
+    plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario], where: str = ""
+) -> Sampler | Learner | Scenario:
+    return registry.load(kind, plugin.kind, base).from_settings(plugin.given, where or f"{kind}.{plugin.label}")  # pyright: ignore

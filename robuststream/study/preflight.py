@@ -38,7 +38,8 @@ def estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float:
         keep_memory()
         torch.set_num_threads(threads)
         per_run = _measure(settings, Path(folder))
-    return per_run * len(runs) / min(jobs, len(runs))
+    budgets = [run.settings.recipe.budget.amount for run in runs]
+    return per_run * sum(budgets) / budgets[0] / min(jobs, len(runs))
 
 
 def _measure(settings: RunSettings, folder: Path) -> float:

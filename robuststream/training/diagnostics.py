@@ -81,7 +81,7 @@ class Diagnostics:
         logits = logits_of(network, self.batches, self.panel)
         signals = Signals.of(self.panel, self.batches.labels[self.panel], logits)
         stored, fresh = table[self.panel].double(), self.sampler.fresh_values(signals).double()
-        if abs(float(table.double().sum()) - 1.0) < 1e-6:  # probabilities: compared with fresh ones, normalised alike
+        if self.sampler.stores_shares:
             fresh = fresh / (fresh.mean() * self.size).clamp(min=1e-12)
         figures: dict[str, Any] = {"concordance": concordance(stored, fresh, self.pairs)}
         known = stored.isfinite()

@@ -108,6 +108,7 @@ class _Run:
             "forwards": ledger.all_forwards,
             "backwards": ledger.all_backwards,
             "flops": ledger.flops,
+            **({"auxiliary_flops": ledger.auxiliary.flops} if ledger.auxiliary.flops else {}),
             "seconds": clock.training,
             "lr": world.optimizer.param_groups[0]["lr"],
             "validation_accuracy": accuracy,

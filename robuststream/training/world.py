@@ -13,6 +13,7 @@ from robuststream.config import RunSettings
 from robuststream.contracts import Learner, Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
 from robuststream.data.splits import load_splits
+from robuststream.samplers._placebo import Placebo
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
 from robuststream.training.companion import Companions
@@ -61,6 +62,8 @@ def build_world(run: RunSettings) -> World:
     scenario = registry.load("scenarios", run.scenario.kind, Scenario)(**run.scenario.settings)
     sampler = registry.load("samplers", run.sampler.kind, Sampler)(**run.sampler.settings)
     learner = registry.load("learners", run.learner.kind, Learner)(**run.learner.settings) if run.learner else _plain()
+    if run.sampler.placebo:
+        sampler = Placebo(sampler, stream(seed, "placebo", device))
     observed = scenario.corrupt(splits.train, stream(seed, "noise"))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])

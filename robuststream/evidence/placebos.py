@@ -1,0 +1,41 @@
+"""Every selector beside its own placebo: does it matter *which* examples it selects, or only how many (rule 9)?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robuststream.evidence.compare import Compared, Pairing, compare
+from robuststream.evidence.speedup import Ladder
+from robuststream.records import RunRecords
+
+
+def against_placebos(
+    study: dict[str, Any], finished: Sequence[RunRecords], ladders: Mapping[str, Ladder | None]
+) -> list[Compared]:
+    """Selector (second) against placebo (first) in every scenario where both have runs, paired by seed; Holm over all rows."""
+    pairs = placebos(study)
+
+    def cell(scenario: str, sampler: str) -> list[RunRecords]:
+        return [run for run in finished if (run.scenario, run.sampler) == (scenario, sampler)]
+
+    pairings = [
+        Pairing(scenario, selector, cell(scenario, placebo), cell(scenario, selector), rungs)
+        for scenario, rungs in ladders.items()
+        for selector, placebo in pairs.items()
+    ]
+    return compare([pairing for pairing in pairings if pairing.first and pairing.second])
+
+
+def placebos(study: dict[str, Any]) -> dict[str, str]:
+    """Label of a selector -> label of its placebo: the same method with the same hyperparameters, but for what it sees."""
+    found: dict[str, str] = {}
+    for entry in study["samplers"]:
+        twins = [other for other in study["samplers"] if other.get("placebo") and _method(other) == _method(entry)]
+        if twins and not entry.get("placebo"):
+            found[entry["label"]] = twins[0]["label"]
+    return found
+
+
+def _method(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return entry["kind"], entry["given"]
