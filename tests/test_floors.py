@@ -28,7 +28,7 @@ ALLOWED = {
     "contracts": GROUND | {"hyperparameters"},
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
-    "scenarios": FLOOR_0,
+    "scenarios": FLOOR_0 | {"data"},
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,
