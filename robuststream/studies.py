@@ -39,7 +39,7 @@ def recipe_names() -> list[str]:
 
 
 def presets(section: str) -> dict[str, dict[str, Any]]:
-    """Entries that any study's samplers or scenarios may name without settings, shipped in `configs/presets`; {} where none are."""
+    """Entries that any study may name without settings, shipped in `configs/presets`; {} where there are none."""
     path = config_folder() / "presets" / f"{section}.yaml"
     return _read_yaml(path) if path.is_file() else {}
 
