@@ -29,7 +29,7 @@ class Split:
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64, as observed
-    rows: Tensor  # (N,) int64, the row of each example in the data set's own training (or test) order
+    rows: Tensor  # (N,) int64, each example's row in the data set's own training (or test) order; -1: a foreign image
     num_classes: int  # K
     dataset: str  # the data set's name, for maps that belong to it
     total: int  # examples in that order, of which these may be a part

@@ -92,7 +92,16 @@ def _plugins(kind: str) -> list[Entry]:
         if issubclass(cls, Sampler) and (waits := cls().waits_for_host):
             facts.append(f"Waits for the device: {waits}")
         entries.append((f"{name}: {meaning}", facts + _parameters(cls)))
-    return entries
+    return entries + _presets(kind)
+
+
+def _presets(kind: str) -> list[Entry]:
+    from robuststream.studies import presets
+
+    return [
+        (f"{kind}={label}: a preset", [", ".join(f"{key}: {value}" for key, value in settings.items())])
+        for label, settings in presets(kind).items()
+    ]
 
 
 def _parameters(cls: type[Hyperparameters]) -> list[str]:

@@ -14,11 +14,13 @@ An evaluation (a line of records.jsonl; null where a figure has no meaning for t
 
 A result (result.json):
     rules, diverged,
-    last {validation_accuracy, test_accuracy}, best {step, spent, validation_accuracy, test_accuracy} (validation-best step),
+    last {validation_accuracy, test_accuracy, test_per_class (by class; null without examples)},
+    best {step, spent, validation_accuracy, test_accuracy} (validation-best step),
     totals {steps, forwards {train, probe, perturb}, backwards, flops, flops_per_forward, flops_per_backward, budget_flops},
     seconds {train, phases {draw, probe, fetch, perturb, forward, backward, step, observe}, evaluation, checkpoint, compile},
     data {name, num_classes, train, validation, test, hash},
-    labels {wrong, rate, hash, matrix (K x K counts, clean by observed), per_class (rate by clean class)},
+    labels {wrong, rate, hash, matrix (K x K counts, clean by observed), per_class (rate by clean class),
+        foreign (images that are of no class), distinct (examples, where some repeat); both only where there are any},
     counters {name: count}, scenario {name: figure},
     provenance {robuststream, python, torch, numpy, platform, device, threads, commit, dirty, started}.
 """

@@ -38,6 +38,12 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in (config_folder() / "recipes").glob("*.yaml"))
 
 
+def presets(section: str) -> dict[str, dict[str, Any]]:
+    """Entries that any study may name without settings, shipped in `configs/presets`; {} where there are none."""
+    path = config_folder() / "presets" / f"{section}.yaml"
+    return _read_yaml(path) if path.is_file() else {}
+
+
 def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
     """A shipped study by name or one's own by path, with `key=value` overrides applied, validated.
 
@@ -158,22 +164,23 @@ def parse_override(override: str) -> tuple[list[str], Any]:
 
 
 def _select(section: dict[str, Any], wanted: Any, kind: str) -> dict[str, Any]:
-    """`samplers=uniform,plb`: entries of the study keep their settings; other registered names come with defaults."""
+    """`samplers=uniform,plb`: the study's entries keep their settings, presets have theirs, other names come with defaults."""
     chosen = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else wanted
     if isinstance(chosen, dict):
         return chosen
     if not isinstance(chosen, list) or not all(isinstance(name, str) and name for name in chosen):
         raise UserError(f"{kind}={wanted} is not possible (names, separated by commas)")
     selected: dict[str, Any] = {}
+    known = presets(kind) | section
     for name in chosen:
-        if name in section:
-            selected[name] = section[name]
+        if name in known:
+            selected[name] = known[name]
         elif ".py:" in name:
             selected[name.rpartition(":")[2]] = {"class": name}
         elif registry.canonical(name) in registry.names(kind):
             selected[registry.canonical(name)] = {}
         else:
-            raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, {*section, *registry.names(kind)})}")
+            raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, {*known, *registry.names(kind)})}")
     return selected
 
 

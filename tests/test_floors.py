@@ -29,7 +29,7 @@ ALLOWED = {
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
     "learners": FLOOR_0,
-    "scenarios": FLOOR_0,
+    "scenarios": FLOOR_0 | {"data"},
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,

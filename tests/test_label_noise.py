@@ -15,8 +15,9 @@ from scipy import stats
 from robuststream import registry
 from robuststream.contracts import Scenario, Split
 from robuststream.errors import UserError
+from robuststream.scenarios._noise_classes import MAPS
 from robuststream.scenarios.clean import Clean
-from robuststream.scenarios.label_noise import MAPS, LabelNoise
+from robuststream.scenarios.label_noise import LabelNoise
 
 
 def split(size: int, num_classes: int = 10, dataset: str = "cifar10") -> Split:
@@ -212,11 +213,11 @@ def test_refused_files_are_told_in_one_line(tmp_path: Path) -> None:
     [
         ({"rate": 1.2}, "rate=1.2 is not possible (allowed: 0 to 1)"),
         ({"rate": float("nan")}, "allowed: 0 to 1"),
-        ({"noise": "asymetric"}, "symmetric | pair | asymmetric | file"),
+        ({"noise": "asymetric"}, "symmetric | pair | asymmetric | semantic | instance"),
         ({"noise": "pair", "inclusive": True}, "noise: pair does not read it; symmetric does"),
-        ({"noise": "symmetric", "map": "mnist"}, "noise: symmetric does not read it; asymmetric does"),
-        ({"noise": "pair", "file": "x.npy"}, "noise: pair does not read it; file does"),
-        ({"noise": "file", "file": "x.npy", "rate": 0.2}, "noise: file does not read it; symmetric | pair | asymmetric does"),
+        ({"noise": "symmetric", "map": "mnist"}, "noise: symmetric does not read it; asymmetric | semantic does"),
+        ({"noise": "pair", "file": "x.npy"}, "noise: pair does not read it; proto | margin | file does"),
+        ({"noise": "file", "file": "x.npy", "rate": 0.2}, "noise: file does not read it; symmetric | pair | "),
         ({"noise": "file"}, "needs 'file'"),
         ({"noise": "asymmetric", "map": "cifar01"}, "did you mean 'cifar10'?"),
         ({"noise": "asymmetric", "map": {}}, "is empty"),
@@ -234,8 +235,8 @@ def test_impossible_settings_are_refused_at_construction(settings: dict[str, Any
 
 
 def test_what_only_the_data_can_tell_is_refused_at_corruption() -> None:
-    with pytest.raises(UserError, match=r"no asymmetric map is known for data set 'digits'.*cifar10, mnist.*\{class: class\}"):
-        corrupted(split(20, dataset="digits"), noise="asymmetric")
+    with pytest.raises(UserError, match=r"no asymmetric map is known for data set 'kmnist'.*cifar10, digits.*\{class: class\}"):
+        corrupted(split(20, dataset="kmnist"), noise="asymmetric")
     with pytest.raises(UserError, match="map names class 9, but tiny has 0 to 2"):
         corrupted(split(20, num_classes=3, dataset="tiny"), noise="asymmetric", map={9: 1})
     with pytest.raises(UserError, match="map names class 3, but tiny has 0 to 2"):

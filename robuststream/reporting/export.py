@@ -23,7 +23,7 @@ Format = Literal["csv", "parquet", "latex", "json"]
 
 FORMATS: tuple[str, ...] = get_args(Format)
 
-_LEFT_OUT = ("labels.matrix", "labels.per_class", "rules")  # no single figure, or the same in every run
+_LEFT_OUT = ("labels.matrix", "labels.per_class", "last.test_per_class", "rules")  # no single figure, or the same in every run
 
 
 def export(folder: Path, form: str, out: Path | None = None) -> str | None:

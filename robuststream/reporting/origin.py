@@ -23,15 +23,25 @@ class Matrix(NamedTuple):
 
 
 def noise_table(runs: Sequence[RunRecords]) -> str:
-    """Per scenario: wrong labels, rate, and the hash for every seed."""
+    """Per scenario: wrong labels, rate, the hash for every seed, and what else a pool is made of where that is told."""
     rows = []
     for scenario, own in by_scenario(runs).items():
         rates = [_labels(run)["rate"] for run in own]
         wrong = [_labels(run)["wrong"] for run in own]
         seeds = {run.seed: str(_labels(run)["hash"])[:12] for run in own}
         hashes = ", ".join(f"{seed}: {escape(digest)}" for seed, digest in sorted(seeds.items()))
-        rows.append([escape(scenario), _span(wrong, str), _span(rates, percent), hashes])
-    return table(["scenario", "wrong labels", "rate", "hash of the labels by seed"], rows, left=4)
+        rows.append([escape(scenario), _span(wrong, str), _span(rates, percent), hashes, _made_up(own)])
+    headers = ["scenario", "wrong labels", "rate", "hash of the labels by seed"] + ["pool"] * any(row[-1] for row in rows)
+    return table(headers, [row[: len(headers)] for row in rows], left=5)
+
+
+def _made_up(runs: Sequence[RunRecords]) -> str:
+    """Of a pool that is not just the data set's examples: its foreign images, its distinct examples."""
+    words = []
+    for key, meaning in (("foreign", "foreign images"), ("distinct", "distinct examples")):
+        counts = [_labels(run)[key] for run in runs if key in _labels(run)]
+        words += [f"{_span(counts, str)} {meaning}"] if counts else []
+    return ", ".join(words)
 
 
 def matrices(runs: Sequence[RunRecords]) -> list[Matrix]:

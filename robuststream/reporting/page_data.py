@@ -18,7 +18,8 @@ from robuststream.reporting.tables import doubts
 
 _AXES = {"flops": "charged compute, uniform epochs", "step": "steps", "backwards": "backwards, examples", "seconds": "seconds"}
 
-_UNTOLD = ("labels.matrix", "labels.per_class", "rules")  # leaves of a result that are too long, or the same everywhere
+# Leaves of a result that are too long, or the same everywhere.
+_UNTOLD = ("labels.matrix", "labels.per_class", "last.test_per_class", "rules")
 
 _DIGITS = 5  # significant, of what is only drawn
 

@@ -13,7 +13,7 @@ from robuststream.evidence.flags import Flag
 from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
 from robuststream.evidence.tradeoff import at_whole_budget
 from robuststream.records import RunRecords, read_study, write_archive, write_text
-from robuststream.reporting import matrix, origin, tables, versus, words
+from robuststream.reporting import classes, matrix, origin, tables, versus, words
 from robuststream.reporting.markdown import NONE, escape
 from robuststream.reporting.verdict import verdicts
 
@@ -122,6 +122,9 @@ def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[Ru
         "speed_intro": words.speed_intro(study["recipe"]),
         "speed_caption": words.speed_caption(summary, overlapping),
         "accuracy_caption": words.ACCURACY_CAPTION,
+        "by_noise": classes.noise_kind_table(finished),
+        "by_noise_caption": classes.NOISE_CAPTION,
+        "by_class": classes.class_tables(finished),
         "drawn": tables.drawn_table(summary),
         "costs": tables.cost_table(summary),
         "seconds_caption": words.seconds_note(overlapping),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,13 +34,33 @@ def score(network: nn.Module, batches: Batches) -> tuple[float, float]:
     return float(accuracy), float(F.cross_entropy(logits, batches.labels))
 
 
+def is_correct(network: nn.Module, batches: Batches) -> Tensor:
+    """(N,) bool: the network's most probable class is the label, over a whole split."""
+    everyone = torch.arange(len(batches.labels), device=batches.labels.device)
+    return logits_of(network, batches, everyone).argmax(1) == batches.labels
+
+
+def class_accuracies(correct: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
+    """Share of correct answers by class; None for a class without examples."""
+    sizes, right = torch.bincount(labels, minlength=num_classes), torch.bincount(labels[correct], minlength=num_classes)
+    return [hits / size if size else None for hits, size in zip(right.tolist(), sizes.tolist(), strict=True)]
+
+
+class TestScore(NamedTuple):
+    """What one reading of the test set says of one network."""
+
+    accuracy: float
+    per_class: list[float | None]
+    figures: dict[str, float]  # the scenario's own
+
+
 class TestSet:
     """The test split, which is read once, at the end (rule 4): a second reading is an error in the harness."""
 
     def __init__(self, split: Split) -> None:
         self._split: Split | None = split
 
-    def read(self, network: nn.Module, weights: list[dict[str, Tensor]], scenario: Scenario) -> list[dict[str, float]]:
+    def read(self, network: nn.Module, weights: list[dict[str, Tensor]], scenario: Scenario) -> list[TestScore]:
         """Test accuracy, beside the scenario's own figures, under each of several weights (the last step's, the best's)."""
         if self._split is None:
             raise RuntimeError("the test set was read already; it is read once, at the end of a run (rule 4)")
@@ -46,5 +68,7 @@ class TestSet:
         batches, figures = Batches(split), []
         for state in weights:
             network.load_state_dict(state)
-            figures.append({"test_accuracy": score(network, batches)[0], **scenario.evaluate(network, split)})
+            correct = is_correct(network, batches)
+            per_class = class_accuracies(correct, split.labels, split.num_classes)
+            figures.append(TestScore(float(correct.double().mean()), per_class, scenario.evaluate(network, split)))
         return figures

@@ -138,12 +138,16 @@ class _Run:
         return {
             "rules": self.run.rules,
             "diverged": self.progress.diverged,
-            "last": {"validation_accuracy": last["validation_accuracy"], "test_accuracy": at_last.pop("test_accuracy")},
+            "last": {
+                "validation_accuracy": last["validation_accuracy"],
+                "test_accuracy": at_last.accuracy,
+                "test_per_class": at_last.per_class,
+            },
             "best": {
                 "step": best.step,
                 "spent": best.spent,
                 "validation_accuracy": best.validation_accuracy,
-                "test_accuracy": at_best["test_accuracy"],
+                "test_accuracy": at_best.accuracy,
             },
             "totals": world.ledger.totals(),
             "seconds": {
@@ -153,6 +157,6 @@ class _Run:
             },
             **world.facts,
             "counters": {name: int(count) for name, count in world.sampler.counters().items()},
-            "scenario": at_last,
+            "scenario": at_last.figures,
             "provenance": self.provenance,
         }

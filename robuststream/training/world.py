@@ -19,7 +19,7 @@ from robuststream.training.clock import Clock
 from robuststream.training.companion import Companions
 from robuststream.training.diagnostics import Diagnostics
 from robuststream.training.evaluation import TestSet
-from robuststream.training.label_facts import label_facts
+from robuststream.training.label_facts import clean_labels, label_facts
 from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
 from robuststream.training.probe import PoolProbe
@@ -65,6 +65,7 @@ def build_world(run: RunSettings) -> World:
     if run.sampler.placebo:
         sampler = Placebo(sampler, stream(seed, "placebo", device))
     observed = scenario.corrupt(splits.train, stream(seed, "noise"))
+    clean = clean_labels(observed, splits.train)
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])
     pool = Pool(
@@ -95,7 +96,7 @@ def build_world(run: RunSettings) -> World:
         test=TestSet(splits.test),
         clock=clock,
         ledger=ledger,
-        diagnostics=Diagnostics(sampler, probe, train, splits.train.labels, stream(seed, "diagnostics")),
+        diagnostics=Diagnostics(sampler, probe, train, clean, stream(seed, "diagnostics")),
         generators=generators,
         facts={
             "data": {
@@ -106,7 +107,7 @@ def build_world(run: RunSettings) -> World:
                 "test": len(splits.test.labels),
                 "hash": splits.data_hash,
             },
-            "labels": label_facts(observed.labels, splits.train.labels, observed.num_classes),
+            "labels": label_facts(observed, clean),
         },
     )
 
