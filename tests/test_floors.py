@@ -28,11 +28,12 @@ ALLOWED = {
     "contracts": GROUND | {"hyperparameters"},
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
-    "scenarios": FLOOR_0,
+    "attacks": FLOOR_0 | BRIDGE,
+    "scenarios": FLOOR_0 | {"attacks"},
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,
-    "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "data", "models"},
+    "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "attacks", "data", "models"},
     "study": FLOOR_0 | BRIDGE | {"data", "training", "checks", "reporting"},
     # the results tower
     "evidence": GROUND | BRIDGE,
@@ -141,3 +142,16 @@ def test_a_forbidden_arrow_is_seen(tmp_path: Path) -> None:
         "import robuststream.study.plan\ndef f():\n    from robuststream.training import loop\n    from robuststream import cli\n"
     )
     assert {room(name) for name in imports(path)} == {"study", "training", "cli"}
+
+
+def test_one_module_imports_torchattacks() -> None:
+    """It disturbs modes, gradients and generators; `attacks` puts them back."""
+    guilty = [name_of(path) for path in files() if "torchattacks" in foreign(path)]
+    assert guilty == ["robuststream.attacks"]
+
+
+def foreign(path: Path) -> set[str]:
+    """First names of all modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name.split(".")[0] for name in plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}}

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "companion-1", "companion-2")
+PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "companion-1", "companion-2", "attack")
 """Arms of one seed share split, init and noise; every other stream belongs to the run."""
 
 
