@@ -13,12 +13,13 @@ from robuststream import registry
 
 PACKAGE = Path(registry.__file__).parent
 
-GROUND = {"errors"}
+GROUND = {"errors", "radius"}
 BRIDGE = {"config", "studies", "records"}
 FLOOR_0 = {"contracts", "hyperparameters", "registry"} | GROUND
 ALLOWED = {
     # the ground and the bridge
     "errors": set(),
+    "radius": {"errors"},
     "hyperparameters": GROUND,
     "registry": GROUND,
     "records": GROUND,
@@ -50,6 +51,7 @@ TORCHLESS = (
     "errors",
     "hyperparameters",
     "registry",
+    "radius",
     "config",
     "studies",
     "records",
