@@ -113,6 +113,15 @@ class Batch:
     lr_scale: float = 1.0  # multiplies the scheduled learning rate
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the training forward pass of one mini-batch gave."""
+
+    loss: Tensor  # (n,) nats, with its graph, before any weight: its weighted mean is descended
+    logits: Tensor  # (n, K) what the sampler is shown
+    seen: Tensor | None = None  # (n,) cross-entropy of these logits where it is known already
+
+
 class Companion(Protocol):
     """An auxiliary network that a sampler trains and asks; every pass is charged at that network's own price.
 
@@ -199,21 +208,29 @@ class Sampler(Hyperparameters, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Every attribute that ends in _, as tensors and plain values."""
-        names = [name for name in vars(self) if name.endswith("_") and not name.startswith("__")]
-        return {name: _pack(getattr(self, name)) for name in names}
+        return _state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`, on a sampler that has been started on the same pool."""
-        for name, value in state.items():
-            current = getattr(self, name, None)
-            if isinstance(current, torch.Generator):
-                current.set_state(value)
-            elif isinstance(current, deque):
-                setattr(self, name, deque(value, maxlen=current.maxlen))
-            elif hasattr(current, "load_state_dict"):
-                current.load_state_dict(value)  # type: ignore[union-attr]
-            else:
-                setattr(self, name, value.to(self.pool.labels.device, copy=True) if isinstance(value, Tensor) else value)
+        _restore(self, state, self.pool.labels.device)
+
+
+def _state_of(owner: Sampler | Scenario) -> dict[str, Any]:
+    names = [name for name in vars(owner) if name.endswith("_") and not name.startswith("__")]
+    return {name: _pack(getattr(owner, name)) for name in names}
+
+
+def _restore(owner: Sampler | Scenario, state: dict[str, Any], device: torch.device) -> None:
+    for name, value in state.items():
+        current = getattr(owner, name, None)
+        if isinstance(current, torch.Generator):
+            current.set_state(value)
+        elif isinstance(current, deque):
+            setattr(owner, name, deque(value, maxlen=current.maxlen))
+        elif hasattr(current, "load_state_dict"):
+            current.load_state_dict(value)  # type: ignore[union-attr]
+        else:
+            setattr(owner, name, value.to(device, copy=True) if isinstance(value, Tensor) else value)
 
 
 def _pack(value: Any) -> Any:
@@ -227,16 +244,55 @@ def _pack(value: Any) -> Any:
 
 
 class Scenario(Hyperparameters):
-    """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`."""
+    """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`.
+
+    Fields are hyperparameters; attributes ending in _ are state. It draws from the generators that it is handed and no other.
+    """
+
+    @property
+    def replays(self) -> int:
+        """Optimizer steps on every drawn mini-batch, each with its own `perturb`, `learn` and `learned`."""
+        return 1
 
     def corrupt(self, train: Split, generator: torch.Generator) -> Split:
         """Once, before training: may change observed labels or images. Draws from `generator` alone (a CPU generator)."""
         return train
 
+    def facts(self) -> dict[str, Any]:
+        """What `corrupt` did beside the labels and what it cost, as a result records it: plain values, under the file's name."""
+        return {}
+
+    def start(self, train: Split, generator: torch.Generator) -> None:
+        """Once, after `corrupt`: the pool as it will be trained on, and the generator of attacks, on the pool's device.
+
+        An override calls `super().start(train, generator)` first.
+        """
+        self.generator_ = generator
+
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Every mini-batch: (n, C, H, W) float in [0, 1] to the same; passes through `model` are charged."""
+        """Every mini-batch: (n, C, H, W) float in [0, 1] to the same; passes through `model` are charged.
+
+        A backward pass in here is charged as one to the images alone. Reads nothing back from the device.
+        """
         return images
+
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> Lesson:
+        """The training forward pass on what `perturb` has just answered with; passes through `model` are charged."""
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return Lesson(loss, logits, loss)
+
+    def learned(self, gradient: Tensor) -> None:
+        """After the backward pass, where `perturb` answered with a leaf that requires a gradient: that gradient (n, C, H, W)."""
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Figures to stand beside clean accuracy (name -> number), on a split that was never trained on."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every attribute that ends in _, as tensors and plain values."""
+        return _state_of(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a scenario that has been started on the same pool."""
+        _restore(self, state, self.generator_.device)

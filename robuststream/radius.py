@@ -1,4 +1,4 @@
-"""How far an attack may move a pixel: the radius eps of the ball in the largest-coordinate norm, inputs in [0, 1]. No torch here."""
+"""How far an attack may move a pixel: the radius eps of its ball in the maximum norm, inputs in [0, 1]. No torch here."""
 
 from __future__ import annotations
 

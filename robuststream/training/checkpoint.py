@@ -50,6 +50,7 @@ def pack(world: World, progress: Progress) -> dict[str, Any]:
         "network": world.bare.state_dict(),
         "optimizer": world.optimizer.state_dict(),
         "sampler": world.sampler.state_dict(),
+        "scenario": world.scenario.state_dict(),
         "generators": {name: generator.get_state() for name, generator in world.generators.items()},
         "ledger": world.ledger.state_dict(),
         "clock": world.clock.state_dict(),
@@ -63,6 +64,7 @@ def unpack(state: dict[str, Any], world: World) -> Progress:
     world.bare.load_state_dict(state["network"])
     world.optimizer.load_state_dict(state["optimizer"])
     world.sampler.load_state_dict(state["sampler"])
+    world.scenario.load_state_dict(state["scenario"])
     for name, generator in world.generators.items():
         generator.set_state(state["generators"][name])
     world.ledger.load_state_dict(state["ledger"])

@@ -60,6 +60,7 @@ def build_world(run: RunSettings) -> World:
     scenario = registry.load("scenarios", run.scenario.kind, Scenario)(**run.scenario.settings)
     sampler = registry.load("samplers", run.sampler.kind, Sampler)(**run.sampler.settings)
     observed = scenario.corrupt(splits.train, stream(seed, "noise"))
+    scenario.start(observed, stream(seed, "attack", device))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])
     pool = Pool(
@@ -101,5 +102,6 @@ def build_world(run: RunSettings) -> World:
                 "hash": splits.data_hash,
             },
             "labels": label_facts(observed.labels, splits.train.labels, observed.num_classes),
+            "corruption": scenario.facts(),
         },
     )
