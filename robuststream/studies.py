@@ -77,6 +77,8 @@ def _validate(raw: dict[str, Any], path: Path) -> Study:
 
 
 def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
+    if isinstance(entry, list) and section == "scenarios":  # several at once
+        entry = {"kind": "mixed", "parts": entry}
     given = _mapping(entry, f"{section}.{label}")
     kind = given.pop("class", None) or given.pop("kind", None) or label
     registry.require(section, str(kind))
