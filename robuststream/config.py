@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,7 +16,10 @@ from pydantic import (
     model_serializer,
 )
 
+from robuststream.errors import meant
+
 UNITS = ("epochs", "steps", "backwards", "seconds")
+ATTACKS = ("fgsm", "pgd", "apgd-ce", "square", "autoattack")
 
 
 class _Strict(BaseModel):
@@ -71,6 +75,44 @@ class Augment(_Strict):
     flip: bool = Field(False, description="mirror left-right with probability 1/2")
 
 
+def radius(value: Any) -> Any:
+    """`8/255` is a number, as the field writes it. Text that is none is left for the caller to refuse."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+def attack_names(value: Any) -> Any:
+    """`fgsm,pgd` is short for [fgsm, pgd]; an underscore means a hyphen."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list):
+        return value
+    return [name.strip().replace("_", "-") if isinstance(name, str) else name for name in names]
+
+
+class Robust(_Strict):
+    """Accuracy under attack, measured once at the end of a run, on its final network, off the clock and off the budget."""
+
+    attacks: Annotated[list[str], BeforeValidator(attack_names)] = Field(
+        ["pgd"], min_length=1, description=f"of {', '.join(ATTACKS)}; each on what the earlier ones left correct"
+    )
+    eps: Annotated[float, BeforeValidator(radius)] = Field(
+        ge=0, le=1, allow_inf_nan=False, description="radius of the L-infinity ball, on images in [0, 1]; 8/255 is a number"
+    )
+    examples: int = Field(1000, ge=1, description="at most so many, evenly spaced over the test set: the same for every run")
+
+    @field_validator("attacks")
+    @classmethod
+    def _exist(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in ATTACKS:
+                raise ValueError(f"unknown attack '{name}'; {meant(name, ATTACKS)}")
+        if twice := next((name for name in value if value.count(name) > 1), None):
+            raise ValueError(f"'{twice}' is named twice")
+        return value
+
+
 class Recipe(_Strict):
     """Data set, network, optimizer, schedule, augmentation, budget."""
 
@@ -95,6 +137,13 @@ class Recipe(_Strict):
     probe_mode: Literal["eval", "train"] = "eval"
     budget: Annotated[Budget, BeforeValidator(_budget)]
     evaluations: int = Field(20, ge=2, le=1000, description="evaluations, evenly over the budget")
+    robust: Robust | None = Field(None, description="accuracy under attack at the end of every run; null measures none")
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `robust` where it is not asked for: such a run keeps the identity that it had before there was any."""
+        found = dump(self)
+        return found if self.robust else {key: value for key, value in found.items() if key != "robust"}
 
     @field_validator("data", "model")
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -113,6 +114,15 @@ class Batch:
     lr_scale: float = 1.0  # multiplies the scheduled learning rate
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the training forward pass of one mini-batch gave."""
+
+    loss: Tensor  # (n,) nats, with its graph, before any weight: its weighted mean is descended
+    logits: Tensor  # (n, K) what the sampler is shown
+    seen: Tensor | None = None  # (n,) cross-entropy of these logits where it is known already
+
+
 class Companion(Protocol):
     """An auxiliary network that a sampler trains and asks; every pass is charged at that network's own price.
 
@@ -148,9 +158,12 @@ class Probe(Protocol):
 
 
 class Stateful:
-    """Attributes that end in _ are state: a checkpoint keeps them. `pool` is set before any is restored."""
+    """Attributes that end in _ are state: a checkpoint keeps them."""
 
-    pool: Pool
+    @property
+    def device(self) -> torch.device:
+        """Where tensors of the state belong."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """Every attribute that ends in _, as tensors and plain values."""
@@ -168,7 +181,7 @@ class Stateful:
             elif hasattr(current, "load_state_dict"):
                 current.load_state_dict(value)  # type: ignore[union-attr]
             else:
-                setattr(self, name, value.to(self.pool.labels.device, copy=True) if isinstance(value, Tensor) else value)
+                setattr(self, name, value.to(self.device, copy=True) if isinstance(value, Tensor) else value)
 
 
 class Sampler(Stateful, Hyperparameters, ABC):
@@ -177,6 +190,10 @@ class Sampler(Stateful, Hyperparameters, ABC):
     A subclass is a `@dataclass` in a file that bears its name. Its docstring is read by `robuststream list`: a first line
     that says what it does, then `Paper:`, `Cost:` and `Deviations:`. It draws from `self.generator_` and from no other.
     """
+
+    @property
+    def device(self) -> torch.device:
+        return self.pool.labels.device
 
     @property
     def waits_for_host(self) -> str:
@@ -248,6 +265,10 @@ class Learner(Stateful, Hyperparameters, ABC):
     Samplers see the plain cross-entropy whatever the objective is, so that they choose alike under every learner.
     """
 
+    @property
+    def device(self) -> torch.device:
+        return self.pool.labels.device
+
     def start(self, pool: Pool, probe: Probe) -> None:
         """Once, after the sampler's: may ask `probe` for a companion. An override calls `super().start(pool, probe)` first."""
         self.pool = pool
@@ -260,16 +281,60 @@ class Learner(Stateful, Hyperparameters, ABC):
         """
 
 
-class Scenario(Hyperparameters):
-    """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`."""
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""(logits (n, K), cross-entropy (n,)) -> (n,) what is descended: a learner at one step."""
+
+
+def plain(logits: Tensor, loss: Tensor) -> Tensor:
+    """The objective of an arm that names no learner."""
+    return loss
+
+
+class Scenario(Stateful, Hyperparameters):
+    """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`.
+
+    Fields are hyperparameters; attributes ending in _ are state. It draws from the generators that it is handed and no other.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        return self.generator_.device
+
+    @property
+    def replays(self) -> int:
+        """Optimizer steps on every drawn mini-batch, each with its own `perturb`, `learn` and `learned`."""
+        return 1
 
     def corrupt(self, train: Split, generator: torch.Generator) -> Split:
         """Once, before training: may change observed labels or images. Draws from `generator` alone (a CPU generator)."""
         return train
 
+    def facts(self) -> dict[str, Any]:
+        """What `corrupt` did beside the labels and what it cost, as a result records it: plain values, under the file's name."""
+        return {}
+
+    def start(self, train: Split, generator: torch.Generator) -> None:
+        """Once, after `corrupt`: the pool as it will be trained on, and the generator of attacks, on the pool's device.
+
+        An override calls `super().start(train, generator)` first.
+        """
+        self.generator_ = generator
+
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Every mini-batch: (n, C, H, W) float in [0, 1] to the same; passes through `model` are charged."""
+        """Every mini-batch: (n, C, H, W) float in [0, 1] to the same; passes through `model` are charged.
+
+        A backward pass in here is charged as one to the images alone. Reads nothing back from the device.
+        """
         return images
+
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective = plain) -> Lesson:
+        """The training forward pass on what `perturb` has just answered with; passes through `model` are charged."""
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return Lesson(objective(logits, loss), logits, loss)
+
+    def learned(self, gradient: Tensor) -> None:
+        """After the backward pass, where `perturb` answered with a leaf that requires a gradient: that gradient (n, C, H, W)."""
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
         """Figures to stand beside clean accuracy (name -> number), on a split that was never trained on."""

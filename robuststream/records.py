@@ -16,12 +16,18 @@ A result (result.json):
     rules, diverged,
     last {validation_accuracy, test_accuracy, test_per_class (by class; null without examples)},
     best {step, spent, validation_accuracy, test_accuracy} (validation-best step),
-    totals {steps, forwards {train, probe, perturb}, backwards, flops, flops_per_forward, flops_per_backward, budget_flops},
-    seconds {train, phases {draw, probe, fetch, perturb, forward, backward, step, observe}, evaluation, checkpoint, compile},
+    totals {steps, forwards {train, probe, perturb}, backwards, flops, flops_per_forward, flops_per_backward, budget_flops,
+        auxiliary {forwards, backwards, flops} (companion networks', at their own prices; within flops),
+        backwards_to_images (of them, those to the images alone: an attack's), backwards_to_both, and the price of either},
+    seconds {train, phases {draw, probe, fetch, perturb, forward, backward, step, observe},
+        evaluation, attack, checkpoint, compile},
     data {name, num_classes, train, validation, test, hash},
     labels {wrong, rate, hash, matrix (K x K counts, clean by observed), per_class (rate by clean class),
         foreign (images that are of no class), distinct (examples, where some repeat); both only where there are any},
+    corruption {what a scenario did once beside the labels, and what that cost},
     counters {name: count}, scenario {name: figure},
+    robust [{eps, examples, of, subset (hash of their rows), clean, standing (a digit per example: 1 where no attack fooled the
+        network yet), attacks {name: correct after it and all before it}, seconds, flags [{kind, detail}]}], only where measured,
     provenance {robuststream, python, torch, numpy, platform, device, threads, commit, dirty, started}.
 """
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from robuststream import registry
-from robuststream.config import Augment, Budget, Recipe, Study
+from robuststream.config import Augment, Budget, Recipe, Robust, Study
 from robuststream.errors import UserError, meant
 
 MOST_SEEDS = 10_000
@@ -83,6 +83,8 @@ def _validate(raw: dict[str, Any], path: Path) -> Study:
 
 
 def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
+    if isinstance(entry, list) and section == "scenarios":  # several at once
+        entry = {"kind": "mixed", "parts": entry}
     given = _mapping(entry, f"{section}.{label}")
     kind = given.pop("class", None) or given.pop("kind", None) or label
     registry.require(section, str(kind))
@@ -207,7 +209,8 @@ def _one_line(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         owner = Recipe if first["loc"][0] == "recipe" else Study
-        owner = Augment if "augment" in first["loc"][:-1] else Budget if "budget" in first["loc"][:-1] else owner
+        inner = {"augment": Augment, "budget": Budget, "robust": Robust}
+        owner = next((inner[part] for part in first["loc"][:-1] if part in inner), owner)
         return f"unknown key '{place}'; {meant(str(first['loc'][-1]), owner.model_fields)}"
     if first["type"] == "missing":
         return f"'{place}' is missing"

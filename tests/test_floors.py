@@ -13,12 +13,13 @@ from robuststream import registry
 
 PACKAGE = Path(registry.__file__).parent
 
-GROUND = {"errors"}
+GROUND = {"errors", "radius"}
 BRIDGE = {"config", "studies", "records"}
 FLOOR_0 = {"contracts", "hyperparameters", "registry"} | GROUND
 ALLOWED = {
     # the ground and the bridge
     "errors": set(),
+    "radius": {"errors"},
     "hyperparameters": GROUND,
     "registry": GROUND,
     "records": GROUND,
@@ -28,12 +29,13 @@ ALLOWED = {
     "contracts": GROUND | {"hyperparameters"},
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
+    "attacks": FLOOR_0 | BRIDGE,
     "learners": FLOOR_0,
-    "scenarios": FLOOR_0 | {"data"},
+    "scenarios": FLOOR_0 | {"attacks", "data"},
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,
-    "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "data", "models"},
+    "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "attacks", "data", "models"},
     "study": FLOOR_0 | BRIDGE | {"data", "training", "checks", "reporting"},
     # the results tower
     "evidence": GROUND | BRIDGE,
@@ -50,6 +52,7 @@ TORCHLESS = (
     "errors",
     "hyperparameters",
     "registry",
+    "radius",
     "config",
     "studies",
     "records",
@@ -142,3 +145,16 @@ def test_a_forbidden_arrow_is_seen(tmp_path: Path) -> None:
         "import robuststream.study.plan\ndef f():\n    from robuststream.training import loop\n    from robuststream import cli\n"
     )
     assert {room(name) for name in imports(path)} == {"study", "training", "cli"}
+
+
+def test_one_module_imports_torchattacks() -> None:
+    """It disturbs modes, gradients and generators; `attacks` puts them back."""
+    guilty = [name_of(path) for path in files() if "torchattacks" in foreign(path)]
+    assert guilty == ["robuststream.attacks"]
+
+
+def foreign(path: Path) -> set[str]:
+    """First names of all modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name.split(".")[0] for name in plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from robuststream.evidence.summary import Spread, spread
+from robuststream.evidence.arms import Spread, spread
 from robuststream.records import RunRecords
 
 

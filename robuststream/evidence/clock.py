@@ -95,7 +95,7 @@ def started(run: RunRecords) -> float | None:
 
 
 def _wall(seconds: dict[str, Any]) -> float:
-    return sum(seconds.get(part) or 0.0 for part in ("train", "evaluation", "checkpoint", "compile"))
+    return sum(seconds.get(part) or 0.0 for part in ("train", "evaluation", "attack", "checkpoint", "compile"))
 
 
 def _step_seconds(run: RunRecords) -> float | None:

@@ -124,7 +124,5 @@ def _resolve(plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario]
     return ResolvedPlugin(label=plugin.label, kind=plugin.kind, settings=built.settings(), source=source, placebo=plugin.placebo)
 
 
-def _build(
-    plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario], where: str = ""
-) -> Sampler | Learner | Scenario:
+def _build(plugin: Plugin, kind: str, base: type[Sampler | Learner | Scenario], where: str = "") -> Sampler | Learner | Scenario:
     return registry.load(kind, plugin.kind, base).from_settings(plugin.given, where or f"{kind}.{plugin.label}")  # pyright: ignore

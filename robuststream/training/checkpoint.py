@@ -51,6 +51,7 @@ def pack(world: World, progress: Progress) -> dict[str, Any]:
         "optimizer": world.optimizer.state_dict(),
         "sampler": world.sampler.state_dict(),
         "learner": world.learner.state_dict(),
+        "scenario": world.scenario.state_dict(),
         "generators": {name: generator.get_state() for name, generator in world.generators.items()},
         "ledger": world.ledger.state_dict(),
         "clock": world.clock.state_dict(),
@@ -65,6 +66,7 @@ def unpack(state: dict[str, Any], world: World) -> Progress:
     world.optimizer.load_state_dict(state["optimizer"])
     world.sampler.load_state_dict(state["sampler"])
     world.learner.load_state_dict(state["learner"])
+    world.scenario.load_state_dict(state["scenario"])
     for name, generator in world.generators.items():
         generator.set_state(state["generators"][name])
     world.ledger.load_state_dict(state["ledger"])

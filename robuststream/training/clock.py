@@ -9,7 +9,7 @@ import torch
 PHASES = ("draw", "probe", "fetch", "perturb", "forward", "backward", "step", "observe")
 """On the clock: their sum is the run's training seconds."""
 
-OFF_CLOCK = ("evaluation", "checkpoint", "compile")
+OFF_CLOCK = ("evaluation", "attack", "checkpoint", "compile")
 """Recorded apart."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -60,15 +61,26 @@ class TestSet:
     def __init__(self, split: Split) -> None:
         self._split: Split | None = split
 
-    def read(self, network: nn.Module, weights: list[dict[str, Tensor]], scenario: Scenario) -> list[TestScore]:
-        """Test accuracy, beside the scenario's own figures, under each of several weights (the last step's, the best's)."""
+    def read(
+        self,
+        network: nn.Module,
+        weights: list[dict[str, Tensor]],
+        scenario: Scenario,
+        once: Callable[[Split], None] = lambda split: None,
+    ) -> list[TestScore]:
+        """Test accuracy, beside the scenario's own figures, under each of several weights (the last step's, the best's).
+
+        `once` is shown the split while the network bears the first of them.
+        """
         if self._split is None:
             raise RuntimeError("the test set was read already; it is read once, at the end of a run (rule 4)")
         split, self._split = self._split, None
         batches, figures = Batches(split), []
-        for state in weights:
+        for place, state in enumerate(weights):
             network.load_state_dict(state)
             correct = is_correct(network, batches)
             per_class = class_accuracies(correct, split.labels, split.num_classes)
             figures.append(TestScore(float(correct.double().mean()), per_class, scenario.evaluate(network, split)))
+            if place == 0:
+                once(split)
         return figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,22 +18,34 @@ KINDS = ("train", "probe", "perturb")
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOPs per example of one network, counted once."""
+    """FLOPs per example of one network, counted once. A backward pass may go to the weights, to the images, or to both."""
 
     forward: float
-    backward: float
+    backward: float  # to the weights, as training does
+    to_images: float = 0.0  # to the images alone, as an attack does
+    to_both: float = 0.0
 
     @staticmethod
     def of(network: nn.Module, images: Tensor) -> Cost:
         """Count a forward and backward of (m, C, H, W) images. Run on a throw-away copy: its buffers and generators move."""
-        counts = []
-        for with_backward in (False, True):
-            with FlopCounterMode(display=False) as counter:
-                output = network(images)
-                if with_backward:
-                    output.sum().backward()
-            counts.append(counter.get_total_flops() / len(images))
-        return Cost(forward=counts[0], backward=counts[1] - counts[0])
+        forward = _flops(network, images, None)
+        backward = _flops(network, images, []) - forward
+        leaf = images.clone().requires_grad_()
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        return Cost(forward, backward, _flops(network, leaf, weights) - forward, _flops(network, leaf, []) - forward)
+
+
+def _flops(network: nn.Module, images: Tensor, frozen: Sequence[nn.Parameter] | None) -> float:
+    """Per example of a forward pass and, unless `frozen` is None, of a backward pass to every leaf but the frozen ones."""
+    for weight in frozen or ():
+        weight.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        output = network(images)
+        if frozen is not None:
+            output.sum().backward()
+    for weight in frozen or ():
+        weight.requires_grad_(True)
+    return counter.get_total_flops() / len(images)
 
 
 @dataclass
@@ -58,13 +70,16 @@ class Ledger:
         self.budget_flops = budget.amount * pool_size * (cost.forward + cost.backward) if budget.unit == "epochs" else None
         self.forwards: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.backwards = 0
+        self.to_images = 0  # of these backwards, those to the images alone
+        self.to_both = 0  # and those to the weights and the images
         self.steps = 0
         self.auxiliary = Auxiliary()
 
     @property
     def flops(self) -> float:
-        own = sum(self.forwards.values()) * self.cost.forward + self.backwards * self.cost.backward
-        return own + self.auxiliary.flops
+        cost, to_weights = self.cost, self.backwards - self.to_images - self.to_both
+        own = sum(self.forwards.values()) * cost.forward + to_weights * cost.backward
+        return own + self.to_images * cost.to_images + self.to_both * cost.to_both + self.auxiliary.flops
 
     @property
     def all_forwards(self) -> int:
@@ -83,9 +98,15 @@ class Ledger:
         spent = {"steps": self.steps, "backwards": self.all_backwards, "seconds": self.training_seconds()}
         return spent[self.budget.unit] / self.budget.amount
 
-    def charge(self, kind: str, examples: int, backward: bool) -> None:
+    def charge(self, kind: str, examples: int, backward: bool, images_too: bool = False) -> None:
+        """A forward pass, and the backward pass that it was recorded for: a perturbation's goes to the images alone."""
         self.forwards[kind] += examples
-        self.backwards += examples if backward else 0
+        if backward:
+            self.backwards += examples
+            if kind == "perturb":
+                self.to_images += examples
+            elif images_too:
+                self.to_both += examples
 
     def totals(self) -> dict[str, Any]:
         """As a result records them."""
@@ -93,10 +114,14 @@ class Ledger:
             "steps": self.steps,
             "forwards": dict(self.forwards),
             "backwards": self.backwards,
+            "backwards_to_images": self.to_images,
+            "backwards_to_both": self.to_both,
             "auxiliary": asdict(self.auxiliary),
             "flops": self.flops,
             "flops_per_forward": self.cost.forward,
             "flops_per_backward": self.cost.backward,
+            "flops_per_backward_to_images": self.cost.to_images,
+            "flops_per_backward_to_both": self.cost.to_both,
             "budget_flops": self.budget_flops,
         }
 
@@ -104,12 +129,15 @@ class Ledger:
         return {
             "forwards": dict(self.forwards),
             "backwards": self.backwards,
+            "to_images": self.to_images,
+            "to_both": self.to_both,
             "steps": self.steps,
             "auxiliary": asdict(self.auxiliary),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.forwards, self.backwards, self.steps = dict(state["forwards"]), state["backwards"], state["steps"]
+        self.to_images, self.to_both = state["to_images"], state["to_both"]
         self.auxiliary = Auxiliary(**state["auxiliary"])
 
 
@@ -122,5 +150,5 @@ class Metered(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         kind = self.clock.account if self.clock.account in KINDS else "train"
-        self.ledger.charge(kind, len(images), backward=torch.is_grad_enabled())
+        self.ledger.charge(kind, len(images), backward=torch.is_grad_enabled(), images_too=images.requires_grad)
         return self.network(images)

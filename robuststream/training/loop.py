@@ -12,12 +12,15 @@ import torch
 
 from robuststream import records
 from robuststream.config import RunSettings
+from robuststream.contracts import Split
 from robuststream.training.checkpoint import Best, Checkpoints, Progress, pack, unpack
 from robuststream.training.clock import OFF_CLOCK, PHASES
 from robuststream.training.evaluation import score
 from robuststream.training.guard import RulesBroken, untouched_globals
 from robuststream.training.provenance import provenance
+from robuststream.training.robustness import measure
 from robuststream.training.step import take_step
+from robuststream.training.streams import stream_seed
 from robuststream.training.world import build_world
 
 
@@ -132,7 +135,10 @@ class _Run:
         world, best = self.world, self.progress.best
         assert best is not None
         now = {name: value.clone() for name, value in world.bare.state_dict().items()}
-        at_last, at_best = world.test.read(world.bare, [now, best.weights], world.scenario)
+        under_attack: dict[str, Any] = {}
+        at_last, at_best = world.test.read(
+            world.bare, [now, best.weights], world.scenario, lambda test: under_attack.update(self._under_attack(test))
+        )
         world.clock.to("checkpoint")
         seconds = world.clock.seconds
         return {
@@ -158,5 +164,16 @@ class _Run:
             **world.facts,
             "counters": {name: int(count) for name, count in world.sampler.counters().items()},
             "scenario": at_last.figures,
+            **under_attack,
             "provenance": self.provenance,
         }
+
+    def _under_attack(self, test: Split) -> dict[str, Any]:
+        """Robust accuracy of the network as it is, where the recipe asks for it."""
+        world, robust = self.world, self.run.recipe.robust
+        if robust is None:
+            return {}
+        world.clock.to("attack")
+        found = measure(world.bare, test, robust, stream_seed(self.run.seed, "attack"))
+        world.clock.to("evaluation")
+        return {"robust": [found]}

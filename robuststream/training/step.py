@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from robuststream.config import Recipe
-from robuststream.contracts import Signals
+from robuststream.contracts import Batch, Lesson, Signals
 from robuststream.errors import UserError
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
 
 
 def take_step(world: World, recipe: Recipe) -> None:
-    """Learn from one mini-batch of the sampler's, and tell the sampler what that revealed. Reads nothing back from the device."""
-    clock, ledger, optimizer = world.clock, world.ledger, world.optimizer
+    """Learn from one mini-batch of the sampler's, and tell the sampler what that revealed. Reads nothing back from the device.
+
+    A scenario that replays makes several optimizer steps of it; the sampler is told of the last.
+    """
+    clock, ledger = world.clock, world.ledger
 
     clock.to("draw")
     spent = ledger.spent
@@ -27,26 +30,41 @@ def take_step(world: World, recipe: Recipe) -> None:
     clock.to("fetch")
     images, labels = world.train.fetch(batch.index)
 
+    lesson = _learn(world, recipe, batch, images, labels, spent)
+    for _ in range(1, world.scenario.replays):
+        lesson = _learn(world, recipe, batch, images, labels, ledger.spent)
+
+    clock.to("observe")
+    signals = Signals.of(batch.index, labels, lesson.logits, lesson.seen)
+    world.sampler.observe(signals)
+    world.diagnostics.saw(ledger.steps, signals)
+
+
+def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: Tensor, spent: float) -> Lesson:
+    """Perturb, forward, weighted loss, backward, and one optimizer step at the learning rate of the `spent` share."""
+    clock, scenario, optimizer = world.clock, world.scenario, world.optimizer
+
     clock.to("perturb")
-    images = world.scenario.perturb(world.network, images, labels)
+    images = scenario.perturb(world.network, images, labels)
 
     clock.to("forward")
-    logits = world.network(images)
-    loss = F.cross_entropy(logits, labels, reduction="none")
-    objective = world.learner.objective(batch.index, labels, logits, loss, spent)
+    lesson = scenario.learn(
+        world.network,
+        images,
+        labels,
+        lambda logits, loss: world.learner.objective(batch.index, labels, logits, loss, spent),
+    )
 
     clock.to("backward")
     optimizer.zero_grad(set_to_none=True)
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    share = 1.0 / len(objective)
-    objective.backward(torch.full_like(objective, share) if batch.weight is None else batch.weight * share)
+    share = 1.0 / len(lesson.loss)
+    lesson.loss.backward(torch.full_like(lesson.loss, share) if batch.weight is None else batch.weight * share)
+    if images.is_leaf and images.grad is not None:
+        scenario.learned(images.grad)
 
     clock.to("step")
     set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
     optimizer.step()
-
-    clock.to("observe")
-    ledger.steps += 1
-    signals = Signals.of(batch.index, labels, logits, loss)
-    world.sampler.observe(signals)
-    world.diagnostics.saw(ledger.steps, signals)
+    world.ledger.steps += 1
+    return lesson

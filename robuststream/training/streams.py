@@ -9,7 +9,7 @@ import torch
 COMPANIONS = ("companion-1", "companion-2", "companion-3")
 """Two of a sampler's and one of a learner's: the most that anything here asks for."""
 
-PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "placebo", *COMPANIONS)
+PURPOSES = ("split", "init", "noise", "sampler", "augmentation", "dropout", "diagnostics", "placebo", "attack", *COMPANIONS)
 """Arms of one seed share split, init and noise; every other stream belongs to the run."""
 
 

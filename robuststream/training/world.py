@@ -66,6 +66,7 @@ def build_world(run: RunSettings) -> World:
         sampler = Placebo(sampler, stream(seed, "placebo", device))
     observed = scenario.corrupt(splits.train, stream(seed, "noise"))
     clean = clean_labels(observed, splits.train)
+    scenario.start(observed, stream(seed, "attack", device))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])
     pool = Pool(
@@ -108,6 +109,7 @@ def build_world(run: RunSettings) -> World:
                 "hash": splits.data_hash,
             },
             "labels": label_facts(observed, clean),
+            "corruption": scenario.facts(),
         },
     )
 
