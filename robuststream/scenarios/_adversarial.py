@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from robuststream.attacks import evaluating
 from robuststream.contracts import Lesson, Objective, Scenario, Split, plain
 from robuststream.hyperparameters import hyper
 from robuststream.radius import radius
-from robuststream.scenarios._ball import evaluating
 
 EPS_HELP = "radius of the ball, as 8/255 or a number; null is the usual one of the data set"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robuststream.scenarios._ball import evaluating
+from robuststream.attacks import evaluating
 
 CHUNK = 1024
 

@@ -6,8 +6,7 @@ generator; `benchmarks/attacks.py` has what that costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -43,15 +42,3 @@ def anywhere(images: Tensor, eps: float, generator: Generator) -> Tensor:
     """A uniformly random point of the ball around each image, cut to [0, 1]."""
     noise = torch.empty_like(images).uniform_(-eps, eps, generator=generator)
     return noise.add_(images).clamp_(0, 1)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, so that an attack moves no buffer and no dropout generator; afterwards each as it was before."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robuststream.attacks import evaluating
 from robuststream.contracts import Lesson, Objective, plain
 from robuststream.hyperparameters import hyper
 from robuststream.scenarios._adversarial import AdversarialTraining
-from robuststream.scenarios._ball import climb, evaluating
+from robuststream.scenarios._ball import climb
 
 START = 0.001
 """Deviation of the normal noise that the attack begins with: at the image itself the divergence has no gradient."""
