@@ -69,6 +69,7 @@ class Recipe(_Strict):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     lr_warmup: float = Field(0.0, ge=0, lt=1, description="share of the budget over which the rate rises linearly from 0")
+    clip_gradient: float | None = Field(None, gt=0, allow_inf_nan=False, description="most that a step's gradient norm may be")
     batch_size: int = Field(ge=1, le=2**24)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; losses always from float32 logits")
     channels_last: bool = Field(False, description="weights and images in channels-last memory: faster convolutions")

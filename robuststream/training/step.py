@@ -42,6 +42,8 @@ def take_step(world: World, recipe: Recipe) -> None:
     objective.backward(torch.full_like(objective, share) if batch.weight is None else batch.weight * share)
 
     clock.to("step")
+    if recipe.clip_gradient is not None:
+        torch.nn.utils.clip_grad_norm_(world.bare.parameters(), recipe.clip_gradient, foreach=True)
     set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
     optimizer.step()
 
