@@ -44,6 +44,7 @@ class Plugin(_Strict):
     kind: str
     given: dict[str, Any] = {}
     learner: Plugin | None = Field(None, description="an arm's objective; None is plain cross-entropy")
+    recipe: dict[str, Any] = Field({}, description="what a scenario changes of the study's recipe, for all arms alike")
 
 
 class Augment(_Strict):
@@ -97,6 +98,10 @@ class Study(_Strict):
     samplers: list[Plugin] = Field(min_length=1)
     scenarios: list[Plugin] = Field(min_length=1)
     device: str = "auto"
+
+    def recipe_of(self, scenario: Plugin) -> Recipe:
+        """The study's recipe with what this scenario changes."""
+        return Recipe.model_validate({**self.recipe.model_dump(), **scenario.recipe})
 
     @field_validator("device")
     @classmethod

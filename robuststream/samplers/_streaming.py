@@ -37,7 +37,7 @@ class Streaming(Sampler):
         0.0, low=0.0, high=10.0, help="examples probed per example drawn, those longest unseen; 0.15 costs 5 % of a step"
     )
     temper: float = hyper(1.0, above=0.0, high=2.0, help="exponent of the values before they are stored")
-    clip: float | None = hyper(None, above=0.0, help="most that is stored, in times the mean stored value; null is no limit")
+    clip: float | None = hyper(None, above=1.0, help="most that is stored, in times the mean stored value; null is no limit")
     mix: float = hyper(0.0, low=0.0, high=1.0, help="share of the draws that is uniform")
     correct: float = hyper(
         0.0, low=0.0, high=1.0, help="exponent b of the weights (N p)^-b over the largest in the mini-batch [Schaul et al., 2016]"

@@ -35,11 +35,11 @@ class PlannedRun:
 def plan(study: Study, folder: Path) -> list[PlannedRun]:
     """All runs of a study. The arms of a seed stand back to back in random order (rule 7), so that drift is shared noise."""
     arms = [(_resolve(plugin, "samplers", Sampler), _resolve_learner(plugin)) for plugin in study.samplers]
-    scenarios = [_resolve(plugin, "scenarios", Scenario) for plugin in study.scenarios]
+    scenarios = [(_resolve(plugin, "scenarios", Scenario), study.recipe_of(plugin)) for plugin in study.scenarios]
     device, sources = resolve_device(study.device), _sources(study.recipe)
     runs = []
     for seed in study.seeds:
-        for scenario in scenarios:
+        for scenario, recipe in scenarios:
             block = list(arms)
             random.Random(f"{study.name}/{seed}/{scenario.label}").shuffle(block)
             for sampler, learner in block:
@@ -48,7 +48,7 @@ def plan(study: Study, folder: Path) -> list[PlannedRun]:
                     sampler=sampler,
                     learner=learner,
                     scenario=scenario,
-                    recipe=study.recipe,
+                    recipe=recipe,
                     seed=seed,
                     device=device,
                     sources=sources,

@@ -85,6 +85,7 @@ class Twin:
     def __init__(self, size: int, batch_size: int, dice: Dice) -> None:
         self.size, self.batch_size, self.dice = size, batch_size, dice
         self.lr_scale = 1.0
+        self.weight: list[float] | None = None  # of the last mini-batch
 
     @property
     def everyone(self) -> list[int]:
