@@ -20,7 +20,9 @@ class OWC(PoD):
     Deviations: alpha was not found in any source; 1/N is ours. An example drawn twice in a mini-batch grows once.
     """
 
-    refresh: str = hyper("pre", choices=("pre", "post"), help="misclassified in the training forward, or in a second one after it")
+    refresh: str = hyper(
+        "pre", choices=("pre", "post"), help="misclassified in the training forward, or in a second one after it"
+    )
     alpha: float | None = hyper(None, above=0.0, help="added to a misclassified example; null is 1/N")
 
     def fresh_values(self, signals: Signals) -> Tensor:

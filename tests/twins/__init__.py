@@ -42,7 +42,12 @@ CASES: list[Case] = [
     *((lb, {"warmup_epochs": 0.5}) for lb in ("lb", "nlb")),
     *((b, {"warmup_epochs": warm, "refresh": ref}) for b in ("plb", "peb") for warm in (0, 1, 2) for ref in ("pre", "post")),
     *((b, {}) for b in ("plb", "peb")),
-    *((b, {"refresh_oldest": share, "refresh": ref}) for b in ("plb", "owc", "nlb") for share in (0.15, 2) for ref in ("pre", "post")),
+    *(
+        (b, {"refresh_oldest": share, "refresh": ref})
+        for b in ("plb", "owc", "nlb")
+        for share in (0.15, 2)
+        for ref in ("pre", "post")
+    ),
     *((b, {"refresh": "carry"}) for b in ("plb", "peb", "lb", "nlb")),
     *((b, {"refresh": "carry", "refresh_oldest": 0.5, "warmup_epochs": 1}) for b in ("plb", "peb", "lb")),
     *((b, {"temper": temper}) for b in ("plb", "nlb") for temper in (0.5, 2)),
