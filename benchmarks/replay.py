@@ -1,8 +1,8 @@
 """Policies of freshness on one recorded run: what each would have known of the pool's values at every step. `--help`
 
-`trace FILE` trains one run and keeps the logits of the whole pool before every step; `replay FILE` lets every policy see what the
-run saw (and probe what it asks for) and prints the concordance of its values with the fresh ones. The draws are the recorded run's,
-so a policy is judged as a clock, not as a stream: the study `staleness` trains with those that are shipped.
+`trace FILE` trains one run and keeps the logits of the whole pool before every step; `replay FILE` lets every policy see what
+the run saw (and probe what it asks for) and prints the concordance of its values with the fresh ones. The draws are the recorded
+run's, so a policy is judged as a clock, not as a stream: the study `staleness` trains with those that are shipped.
 """
 
 from __future__ import annotations
@@ -207,9 +207,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=("trace", "replay"))
     parser.add_argument("file", type=Path)
     parser.add_argument("sampler", nargs="?", default="plb", choices=("plb", "peb"))
-    parser.add_argument(
-        "overrides", nargs="*", help="KEY=VALUE of the study, as in recipe=fashion-mnist-cnn recipe.train_size=4000"
-    )
+    parser.add_argument("overrides", nargs="*", help="KEY=VALUE of the study, as in budget=10")
     chosen = parser.parse_args(given)
     if chosen.what == "trace":
         trace(chosen.file, chosen.sampler, chosen.overrides)

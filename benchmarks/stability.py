@@ -1,4 +1,4 @@
-"""Why streams of hard examples diverge: the gradients and the curvature that each stream's draws see, on one and the same network.
+"""Why streams of hard examples diverge: the gradients and the curvature that each stream sees, on one and the same network.
 
 A network is trained uniformly; at some moments the values of its pool are taken fresh, and for each stream are measured the
 root mean square norm of a mini-batch's gradient, and the sharpness of the loss that it descends (the largest eigenvalue of the

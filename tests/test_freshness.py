@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from _runs import settings
 from robuststream import registry
 from robuststream.checks import run_checks
 from robuststream.contracts import Pool, Sampler, Signals
@@ -17,7 +18,6 @@ from robuststream.samplers._freshness import Ages, CarriedLogits
 from robuststream.training.loop import train
 from test_sampler_statistics import assert_follows, counts, started
 from twins._world import crafted
-from _runs import settings
 
 MEANS: list[tuple[str, dict[str, Any]]] = [
     ("plb", {"refresh": "carry", "refresh_oldest": 0.15}),

@@ -21,7 +21,7 @@ def period(pool: Pool) -> int:
 
 
 class Ages:
-    """When each example was last seen. Those never seen stand in random order, so a pool sorted by class is not swept by class."""
+    """When each example was last seen. Those never seen stand in random order, so a pool sorted by class is not swept so."""
 
     def __init__(self, size: int, generator: torch.Generator) -> None:
         self.seen = -torch.randperm(size, generator=generator, device=generator.device)  # (N,) int64, by the count of `saw`
