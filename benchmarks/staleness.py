@@ -16,7 +16,8 @@ INTRO = """# The front of freshness
 
 From the runs of this study, by `python benchmarks/staleness.py --write`. Concordance: the share of pairs of examples that stored
 values order as fresh ones do, averaged over evaluations from the stream's beginning on, in quarters of the budget and in all.
-Refreshing: forwards beside the training pass and the first look at the pool, in percent of everything charged. Front: no arm of the same kind is both as cheap and better ordered. All are means over seeds; in brackets, their standard deviation."""
+Refreshing: forwards beside the training pass and the first look at the pool, in percent of everything charged. Front: no
+arm of the same kind is both as cheap and better ordered. All are means over seeds; in brackets, their standard deviation."""
 
 
 @dataclass(frozen=True)
