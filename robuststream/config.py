@@ -66,6 +66,7 @@ class Plugin(_MaybePlacebo):
     kind: str
     given: dict[str, Any] = {}
     learner: Plugin | None = Field(None, description="an arm's objective; None is plain cross-entropy")
+    recipe: dict[str, Any] = Field({}, description="what a scenario changes of the study's recipe, for all arms alike")
 
 
 class Augment(_Strict):
@@ -129,6 +130,7 @@ class Recipe(_Strict):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     lr_warmup: float = Field(0.0, ge=0, lt=1, description="share of the budget over which the rate rises linearly from 0")
+    clip_gradient: float | None = Field(None, gt=0, allow_inf_nan=False, description="most that a step's gradient norm may be")
     batch_size: int = Field(ge=1, le=2**24)
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; losses always from float32 logits")
     channels_last: bool = Field(False, description="weights and images in channels-last memory: faster convolutions")
@@ -172,6 +174,10 @@ class Study(_Strict):
         if any(not 0 < share <= 1000 for share in value) or len(set(value)) < len(value):
             raise ValueError("distinct shares of the recipe's budget, each above 0, as in [0.25, 0.5, 1, 2]")
         return sorted(value)
+
+    def recipe_of(self, scenario: Plugin) -> Recipe:
+        """The study's recipe with what this scenario changes."""
+        return Recipe.model_validate({**self.recipe.model_dump(), **scenario.recipe})
 
     @field_validator("device")
     @classmethod

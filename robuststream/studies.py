@@ -15,6 +15,8 @@ from robuststream.config import Augment, Budget, Recipe, Robust, Study
 from robuststream.errors import UserError, meant
 
 MOST_SEEDS = 10_000
+OF_THE_STUDY = ("name", "data", "model", "model_settings", "budget", "evaluations")
+"""What of a recipe no scenario may change."""
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -76,10 +78,16 @@ def _validate(raw: dict[str, Any], path: Path) -> Study:
             raise UserError(f"study '{raw['name']}': {section} has the label '{twice[0]}' twice")
         if not raw[section]:
             raise UserError(f"study '{raw['name']}' has no {section}; name at least one under '{section}:'")
+    for scenario in raw["scenarios"]:
+        _study(f"scenario '{scenario['label']}'", {**raw, "recipe": {**raw["recipe"], **scenario.get("recipe", {})}})
+    return _study(f"study '{raw['name']}'", raw)
+
+
+def _study(where: str, raw: dict[str, Any]) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"study '{raw['name']}': {_one_line(error)}") from None
+        raise UserError(f"{where}: {_one_line(error)}") from None
 
 
 def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
@@ -94,7 +102,18 @@ def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
             plugin["learner"] = _learner(f"{section}.{label}.learner", learner)
         if "placebo" in given:
             plugin["placebo"] = given.pop("placebo")
+    elif "recipe" in given:
+        plugin["recipe"] = _changes(f"{section}.{label}.recipe", given.pop("recipe"))
     return plugin
+
+
+def _changes(where: str, entry: Any) -> dict[str, Any]:
+    """What a scenario changes of the recipe: not what a report says once for all scenarios."""
+    changes = _mapping(entry, where)
+    for key in OF_THE_STUDY:
+        if key in changes:
+            raise UserError(f"{where}.{key} is not possible ('{key}' is the whole study's; set recipe.{key})")
+    return changes
 
 
 def _learner(where: str, entry: Any) -> dict[str, Any]:

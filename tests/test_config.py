@@ -72,7 +72,23 @@ def test_the_arms_of_a_block_stand_together_in_an_order_that_differs() -> None:
 
 def test_hyperparameters_are_spelled_out_in_a_run() -> None:
     run = plan(load_study("noisy-labels", ["samplers=plb"]), Path("somewhere"))[0]
-    assert run.settings.sampler.settings == {"warmup_epochs": 1.0, "refresh": "pre"}
+    assert run.settings.sampler.settings == {
+        "warmup_epochs": 1.0,
+        "refresh": "pre",
+        "refresh_oldest": 0.0,
+        "temper": 1.0,
+        "clip": None,
+        "mix": 0.0,
+        "correct": 0.0,
+    }
+
+
+def test_a_scenario_may_change_the_recipe_for_all_its_arms() -> None:
+    study = load_study("noisy-labels", ["samplers=uniform,plb", "scenarios.symmetric-20.recipe={lr: 0.3, batch_size: 16}"])
+    recipes = {(run.settings.scenario.label, run.settings.sampler.label): run.settings.recipe for run in plan(study, Path("x"))}
+    assert {recipes["symmetric-20", arm].lr for arm in ("uniform", "plb")} == {0.3}
+    assert recipes["symmetric-20", "plb"].batch_size == 16
+    assert recipes["clean", "plb"] == study.recipe
 
 
 MISTAKES = {
@@ -96,6 +112,11 @@ MISTAKES = {
     "a rate in words": ("noisy-labels", ["scenarios.symmetric-40.rate=high"], "must be a number"),
     "an unknown hyperparameter": ("noisy-labels", ["samplers.plb.warmup_epoch=1"], "did you mean 'warmup_epochs'?"),
     "an unknown choice": ("noisy-labels", ["samplers.plb.refresh=later"], "allowed: pre | post"),
+    "a scenario's recipe with a slip": ("noisy-labels", ["scenarios.clean.recipe={lrr: 1}"], "'clean': unknown key 'recipe.lrr'"),
+    "a scenario's own data": ("noisy-labels", ["scenarios.clean.recipe={data: mnist}"], "set recipe.data"),
+    "a scenario's recipe in a word": ("noisy-labels", ["scenarios.clean.recipe=fast"], "must be a mapping"),
+    "a limit below the mean": ("noisy-labels", ["samplers.plb.clip=0.5"], "clip=0.5 is not possible (allowed: > 1.0)"),
+    "logits where none are kept": ("noisy-labels", ["samplers.owc.refresh=carry"], "allowed: pre | post"),
     "not an override": ("noisy-labels", ["seeds"], "'seeds' is not an override; write key=value"),
     "a value that does not parse": ("noisy-labels", ["seeds=[1,"], "does not parse"),
     "a missing file of a sampler": ("noisy-labels", ["samplers=gone.py:Gone"], "there is no file gone.py"),

@@ -92,6 +92,7 @@ def _plugins(what: str, entries: Sequence[dict[str, Any]], full: dict[str, dict[
     rows = []
     for entry in entries:
         settings = full[entry["label"]]["settings"] if entry["label"] in full else entry["given"]
+        settings = {**settings, **{f"recipe.{key}": value for key, value in entry.get("recipe", {}).items()}}
         told = ", ".join(f"{escape(key)} = {escape(value)}" for key, value in settings.items())
         rows.append([escape(entry["label"]), escape(entry["kind"]), told or NONE])
     return table([what, "kind", "hyperparameters"], rows, left=3)

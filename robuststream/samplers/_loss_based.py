@@ -24,10 +24,11 @@ class LossBased(PoD):
     )
 
     def largest_sum(self) -> float:
-        return LOSS_CEILING * self.pool.batch_size if self.norm == "literal" else 1.0
+        most = max(self.pool.batch_size, self.looked_at_again)
+        return LOSS_CEILING ** max(1.0, self.temper) * most if self.norm == "literal" else 1.0
 
     def store(self, signals: Signals) -> None:
-        values = self.fresh_values(signals).double()
+        values = self.tempered(signals).double()
         if self.norm == "within_batch":
             total = sum_of_distinct(signals.index, values)
             values = torch.where(total > 0, values / total, values)

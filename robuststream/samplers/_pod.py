@@ -37,7 +37,7 @@ class PoD(Streaming):
     def write(self, index: Tensor, probability: Tensor) -> None:
         """Give (m,) examples these probabilities beside those of the others, which sum to 1; then normalise all."""
         total = self.tree_.total
-        self.tree_.update(index, probability.double() * torch.where(total > 0, total, 1.0))
+        self.tree_.update(index, self.clipped(probability.double() * torch.where(total > 0, total, 1.0)))
         self.stores_ += 1
         if self.stores_ % self.scale_every == 0:
             total = self.tree_.total
@@ -49,8 +49,3 @@ class PoD(Streaming):
 
     def stored_values(self) -> Tensor | None:
         return self.tree_.probability() if self.valued_ else None
-
-    def first_values(self, probe: Probe) -> None:
-        """All N probabilities are set at once: there are no others beside them."""
-        signals = probe(self.pool.everyone)
-        self.tree_.update(signals.index, self.fresh_values(signals))

@@ -20,6 +20,9 @@ class OWC(PoD):
     Deviations: alpha was not found in any source; 1/N is ours. An example drawn twice in a mini-batch grows once.
     """
 
+    refresh: str = hyper(
+        "pre", choices=("pre", "post"), help="misclassified in the training forward, or in a second one after it"
+    )
     alpha: float | None = hyper(None, above=0.0, help="added to a misclassified example; null is 1/N", search=(1e-5, 1e-2))
 
     def fresh_values(self, signals: Signals) -> Tensor:
@@ -27,7 +30,7 @@ class OWC(PoD):
         return (~signals.correct).double()
 
     def largest_sum(self) -> float:
-        return 1.0 + self.added * self.pool.batch_size
+        return 1.0 + self.added * max(self.pool.batch_size, self.looked_at_again)
 
     @property
     def added(self) -> float:

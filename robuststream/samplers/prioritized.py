@@ -36,7 +36,7 @@ class Prioritized(Streaming):
         if not self.valued_:
             return batch
         beta = self.beta_from + (self.beta_to - self.beta_from) * min(progress, 1.0)
-        weight = (self.pool.size * self.tree_.probability(batch.index)) ** -beta
+        weight = (self.pool.size * self._mixed(self.tree_.probability(batch.index))) ** -beta
         return Batch(batch.index, (weight / weight.amax() if self.scale == "max" else weight).float())
 
     def pick(self) -> Tensor:

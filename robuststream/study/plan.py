@@ -36,34 +36,34 @@ class PlannedRun:
 def plan(study: Study, folder: Path) -> list[PlannedRun]:
     """All runs of a study. The arms of a seed stand back to back in random order (rule 7), so that drift is shared noise."""
     arms = [(_resolve(plugin, "samplers", Sampler), _resolve_learner(plugin)) for plugin in study.samplers]
-    scenarios = [_resolve(plugin, "scenarios", Scenario) for plugin in study.scenarios]
+    scenarios = [(_resolve(plugin, "scenarios", Scenario), study.recipe_of(plugin)) for plugin in study.scenarios]
     device, sources = resolve_device(study.device), _sources(study.recipe)
     runs = []
-    for seed, scenario, (name, recipe) in itertools.product(study.seeds, scenarios, _recipes(study).items()):
-        block = list(arms)
-        random.Random(f"{study.name}/{seed}/{scenario.label}{name}").shuffle(block)
-        for sampler, learner in block:
-            settings = RunSettings(
-                rules=records.RULES,
-                sampler=sampler,
-                learner=learner,
-                scenario=scenario,
-                recipe=recipe,
-                seed=seed,
-                device=device,
-                sources=sources,
-            )
-            runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
+    for seed, (scenario, own) in itertools.product(study.seeds, scenarios):
+        for name, recipe in _at_budgets(own, study.budgets).items():
+            block = list(arms)
+            random.Random(f"{study.name}/{seed}/{scenario.label}{name}").shuffle(block)
+            for sampler, learner in block:
+                settings = RunSettings(
+                    rules=records.RULES,
+                    sampler=sampler,
+                    learner=learner,
+                    scenario=scenario,
+                    recipe=recipe,
+                    seed=seed,
+                    device=device,
+                    sources=sources,
+                )
+                runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
     return runs
 
 
-def _recipes(study: Study) -> dict[str, Recipe]:
-    """The recipe at each of the study's budgets. At share 1 it is the recipe itself, so those runs are any other study's."""
-    whole = study.recipe.budget
+def _at_budgets(recipe: Recipe, shares: list[float]) -> dict[str, Recipe]:
+    """The recipe at each of a study's budgets. At share 1 it is the recipe itself, so those runs are any other study's."""
     found = {}
-    for share in study.budgets or [1.0]:
-        budget = whole.model_copy(update={"amount": share * whole.amount})
-        found["" if share == 1 else f"/{share:g}"] = study.recipe.model_copy(update={"budget": budget})
+    for share in shares or [1.0]:
+        budget = recipe.budget.model_copy(update={"amount": share * recipe.budget.amount})
+        found["" if share == 1 else f"/{share:g}"] = recipe.model_copy(update={"budget": budget})
     return found
 
 

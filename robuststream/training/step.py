@@ -64,6 +64,8 @@ def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: T
         scenario.learned(images.grad)
 
     clock.to("step")
+    if recipe.clip_gradient is not None:
+        torch.nn.utils.clip_grad_norm_(world.bare.parameters(), recipe.clip_gradient, foreach=True)
     set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
     optimizer.step()
     world.ledger.steps += 1

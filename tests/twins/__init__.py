@@ -72,6 +72,19 @@ CASES: list[Case] = [
     *((lb, {"warmup_epochs": 0.5}) for lb in ("lb", "nlb")),
     *((b, {"warmup_epochs": warm, "refresh": ref}) for b in ("plb", "peb") for warm in (0, 1, 2) for ref in ("pre", "post")),
     *((b, {}) for b in ("plb", "peb")),
+    *(
+        (b, {"refresh_oldest": share, "refresh": ref})
+        for b in ("plb", "owc", "nlb")
+        for share in (0.15, 2)
+        for ref in ("pre", "post")
+    ),
+    *((b, {"refresh": "carry"}) for b in ("plb", "peb", "lb", "nlb")),
+    *((b, {"refresh": "carry", "refresh_oldest": 0.5, "warmup_epochs": 1}) for b in ("plb", "peb", "lb")),
+    *((b, {"temper": temper}) for b in ("plb", "nlb") for temper in (0.5, 2)),
+    *((b, {"clip": clip}) for b in ("plb", "peb", "owc", "lb") for clip in (1.5, 3)),
+    ("lb", {"clip": 3, "norm": "within_batch", "temper": 0.5}),
+    *(("peb", {"mix": mix, "correct": correct}) for mix, correct in ((0.3, 0), (0, 1), (0.5, 0.5), (1, 1))),
+    ("plb", {"refresh": "carry", "refresh_oldest": 0.15, "clip": 4, "temper": 0.5, "mix": 0.2, "correct": 0.4}),
     *(("selective-backprop", {"beta": beta, "stale": stale}) for beta in (0.5, 1, 2) for stale in (1, 2, 3)),
     *(("selective-backprop", {"history": history, "stale": stale}) for history in (1, 20, 10_000) for stale in (1, 2)),
     *(("selective-backprop", {"variant": "composer", "interrupt": interrupt}) for interrupt in (0, 2, 3)),

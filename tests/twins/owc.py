@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twins._shared import Dice, TwinProbe, TwinSignals
 from twins._streaming import StreamingTwin, to_sum_one
 
@@ -13,10 +15,9 @@ class OWCTwin(StreamingTwin):
         batch_size: int,
         dice: Dice,
         alpha: float | None = None,
-        warmup_epochs: float = 0.0,
-        refresh: str = "pre",
+        **means: Any,
     ) -> None:
-        super().__init__(size, batch_size, dice, warmup_epochs, refresh)
+        super().__init__(size, batch_size, dice, **means)
         self.alpha = 1.0 / size if alpha is None else alpha
 
     def measure(self, signals: TwinSignals) -> list[float]:
@@ -29,7 +30,8 @@ class OWCTwin(StreamingTwin):
 
     def update(self, population: list[float], signals: TwinSignals) -> None:
         """The probabilities of misclassified examples are increased by alpha, once each, and all normalised."""
+        among = list(population)
         misclassified = {i for i, wrong in zip(signals.index, self.measure(signals), strict=True) if wrong}
-        for i in misclassified:
-            population[i] += self.alpha
+        for i in misclassified | (set(signals.index) if self.clip else set()):  # what is written is cut, grown or not
+            population[i] = self.cut(population[i] + self.alpha * (i in misclassified), among)
         to_sum_one(population, self.everyone)
