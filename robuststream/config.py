@@ -95,6 +95,7 @@ class Study(_Strict):
     samplers: list[Plugin] = Field(min_length=1)
     scenarios: list[Plugin] = Field(min_length=1)
     device: str = "auto"
+    run_limit: float | None = Field(None, gt=0, allow_inf_nan=False, description="seconds a run may take in one go; null: any")
 
     @field_validator("device")
     @classmethod
