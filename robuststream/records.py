@@ -245,6 +245,12 @@ def note_failure(folder: Path, reason: str) -> None:
         write_text(folder / "failed.txt", reason + "\n")
 
 
+def read_failures(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Run -> reason, of those runs of a study that failed when they were last tried."""
+    told = {path.parent.name: read_failure(path.parent) for path in (folder / "runs").glob("*/failed.txt")}
+    return {name: told[name] for name in names if told.get(name)}
+
+
 def read_failure(folder: Path) -> str:
     """Why a run failed when it was last tried; '' where it did not."""
     try:
