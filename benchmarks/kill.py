@@ -4,8 +4,8 @@
     python benchmarks/kill.py --kills 200 --write     # the shipped study; writes kill.md and kill.json in reports/reliability
     python benchmarks/kill.py --anew --kills 20       # every life a fresh interpreter, as a user starts it
 
-The study that was killed must end as one that was not, to the bit, and no finished run may be run again. The exit code says whether
-it does. Checkpoints are taken more often than by default (`--every`), or no run of the shipped study would live to see one.
+The study that was killed must end as one that was not, to the bit, and no finished run may be run again: the exit code says
+whether it does. Checkpoints are taken more often than by default (`--every`), or no run of the shipped study would live to see one.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def disturb(
         faults += repeats(done, folder)
         done = stamps(folder)
         table.append(Kill(len(table) + 1, what, after, len(done), under_way, torn))
-        print(f"{len(table):4d} {what:6s} after {after:4.1f} s, {len(done)} finished; {under_way or '-'}; {torn or '-'}", flush=True)
+        print(
+            f"{len(table):4d} {what:6s} after {after:4.1f} s, {len(done)} finished; {under_way or '-'}; {torn or '-'}", flush=True
+        )
     Life(folder, study, options.jobs, options.every, options.anew).join()
     return table, faults + repeats(done, folder)
 

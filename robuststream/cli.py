@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from robuststream import __version__
-from robuststream.errors import UserError
+from robuststream.errors import UserError, printable
 
 app = typer.Typer(
     help="Which sampler makes training faster, and does it still do so when labels lie or inputs are attacked?",
@@ -30,17 +30,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"robuststream: {_printable(str(error))}", file=sys.stderr)
+        print(f"robuststream: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"robuststream: {where}{error.strerror or error}; what was finished is kept", file=sys.stderr)
+        where = f"{error.filename}:" if error.filename is not None else ""
+        print(f"robuststream: {printable(where)} {error.strerror or error}; what was finished is kept", file=sys.stderr)
         sys.exit(1)
-
-
-def _printable(text: str) -> str:
-    """One line that a terminal shows and does not obey, whatever a file or an argument has brought into it."""
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in " ".join(text.split()))
 
 
 @app.callback(invoke_without_command=True)

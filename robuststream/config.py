@@ -44,6 +44,13 @@ class Plugin(_Strict):
     kind: str
     given: dict[str, Any] = {}
 
+    @field_validator("label")
+    @classmethod
+    def _can_be_shown(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("it is shown in tables and terminals: printable characters only")
+        return value
+
 
 class Augment(_Strict):
     """Drawn anew for every presented example, repeats included."""

@@ -30,12 +30,14 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robuststream import shapes
 from robuststream.errors import UserError
 
 RULES = "1.0"
@@ -234,8 +236,20 @@ def read_run(folder: Path) -> RunRecords | None:
     settings = read_json(folder / "settings.json", SETTINGS)
     if (folder / "result.json").exists():
         result = read_json(folder / "result.json", RESULT)
-        return RunRecords(settings, read_evaluations(folder / "records.jsonl"), result)
-    return RunRecords(settings, read_sound_lines(folder / "records.jsonl")[0])  # under way: what is damaged is written again
+        evaluations = read_evaluations(folder / "records.jsonl")
+    else:
+        result, evaluations = None, read_sound_lines(folder / "records.jsonl")[0]  # what is damaged will be written again
+    return _held_to_shape(RunRecords(settings, evaluations, result), folder)
+
+
+def _held_to_shape(run: RunRecords, where: Path) -> RunRecords:
+    """What every report relies on. Raises UserError with the file and the key that do not fit."""
+    shapes.held_to(shapes.SETTINGS, run.settings, where / "settings.json")
+    for place, evaluation in enumerate(run.evaluations, 1):
+        shapes.held_to(shapes.EVALUATION, evaluation, f"{where / 'records.jsonl'}, line {place}")
+    if run.result is not None:
+        shapes.held_to(shapes.RESULT, run.result, where / "result.json")
+    return run
 
 
 def note_failure(folder: Path, reason: str) -> None:
@@ -269,6 +283,7 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     study = read_rules(folder)
     if missing := [key for key in STUDY if key not in study]:
         raise UserError(f"{folder / 'study.json'} has no '{missing[0]}'; run the study's bench again, which writes it anew")
+    shapes.held_to(shapes.STUDY, study, folder / "study.json")
     found = [read_run(path) for path in sorted((folder / "runs").glob("*")) if path.is_dir()]
     runs = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *(run for run in found if run))}
     return study, [runs[name] for name in study.get("runs", []) if name in runs]
@@ -296,6 +311,7 @@ def _read_archive(path: Path) -> list[RunRecords]:
     if not path.exists():
         return []
     try:
-        return [RunRecords(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
-    except (ValueError, OSError, EOFError, TypeError) as error:
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        return [_held_to_shape(RunRecords(**json.loads(line)), path) for line in lines]
+    except (ValueError, OSError, EOFError, TypeError, RecursionError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it, or delete it to go by the run folders alone") from None

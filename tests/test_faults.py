@@ -65,7 +65,10 @@ FAULTS = {
     "it ends its process": ("os._exit(3)", "its process died (exit code 3)"),
     "out of memory": ("torch.empty(10**15)", "out of memory with recipe.batch_size=32; lower it"),
     "Python out of memory": ("raise MemoryError", "out of memory with recipe.batch_size=32; lower it"),
-    "GPU out of memory": ("raise torch.OutOfMemoryError('CUDA out of memory. Tried')", "out of GPU memory with recipe.batch_size=32"),
+    "GPU out of memory": (
+        "raise torch.OutOfMemoryError('CUDA out of memory. Tried')",
+        "out of GPU memory with recipe.batch_size=32",
+    ),
     "the disk is full": ("raise OSError(28, 'No space left on device')", "no room left on the disk of"),
     "hung": ("while True: time.sleep(1)", "took longer than run_limit=8 seconds"),
 }
@@ -93,7 +96,9 @@ def test_a_fault_is_told_and_the_others_go_on(
 @linux
 def test_what_failed_is_tried_again(tmp_path: Path, forked: None, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken").touch()
-    name = plugin(tmp_path, f"if os.path.exists({str(tmp_path / 'broken')!r}): raise ValueError('still broken')\nreturn signals.loss")
+    name = plugin(
+        tmp_path, f"if os.path.exists({str(tmp_path / 'broken')!r}): raise ValueError('still broken')\nreturn signals.loss"
+    )
     assert bench(tmp_path / "out", f"uniform,{name}").run() == SOME_FAILED
     (uniform,) = (tmp_path / "out").glob("runs/uniform*/result.json")
     stamp = uniform.stat().st_mtime_ns
@@ -117,7 +122,9 @@ def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, forked: None) -> N
     assert sum(run.finished for run in study.runs) == first
 
 
-@pytest.mark.parametrize("body", ["return signals.loss * float('inf')", "return signals.loss * 1e38", "return signals.loss * float('nan')"])
+@pytest.mark.parametrize(
+    "body", ["return signals.loss * float('inf')", "return signals.loss * 1e38", "return signals.loss * float('nan')"]
+)
 def test_exploding_base_values_stop_no_run_with_a_traceback(body: str, tmp_path: Path) -> None:
     """They are told, or the run ends with figures that are numbers or absent."""
     run = settings(plugin(tmp_path, body))
@@ -145,7 +152,9 @@ def test_a_data_file_that_vanishes_fails_its_runs_only(tmp_path: Path, forked: N
     own = plan(load_study("noisy-labels", [*overrides, f"recipe.data={tmp_path / 'own.npz'}"]), tmp_path / "out")
     digits = plan(load_study("noisy-labels", [*overrides, "recipe.train_size=200"]), tmp_path / "out")
     (tmp_path / "own.npz").unlink()
-    heard = {(h.what, h.run.name, str(h.detail)) for h in Executor(1).execute([*own, *digits]) if h.what in ("failed", "finished")}
+    heard = {
+        (h.what, h.run.name, str(h.detail)) for h in Executor(1).execute([*own, *digits]) if h.what in ("failed", "finished")
+    }
     assert any(what == "failed" and name == own[0].name and "there is no such file" in detail for what, name, detail in heard)
     assert any(what == "finished" and name == digits[0].name for what, name, _ in heard)
 
@@ -268,7 +277,7 @@ def test_a_worker_waits_for_one_of_a_killed_study_and_takes_over_its_result(tmp_
 def _hold_and_finish(run: object, folder: Path) -> None:
     with records.alone(folder):
         time.sleep(0.3)
-        result = dict.fromkeys(records.RESULT, {}) | {"provenance": {"started": "by the other"}}
+        result = {key: {} for key in records.RESULT} | {"provenance": {"started": "by the other"}}
         records.write_json(folder / "result.json", result)
 
 

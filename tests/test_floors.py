@@ -14,14 +14,15 @@ from robuststream import registry
 PACKAGE = Path(registry.__file__).parent
 
 GROUND = {"errors"}
-BRIDGE = {"config", "studies", "records"}
+BRIDGE = {"config", "studies", "records", "shapes"}
 FLOOR_0 = {"contracts", "hyperparameters", "registry"} | GROUND
 ALLOWED = {
     # the ground and the bridge
     "errors": set(),
     "hyperparameters": GROUND,
     "registry": GROUND,
-    "records": GROUND,
+    "shapes": GROUND,
+    "records": GROUND | {"shapes"},
     "config": GROUND,
     "studies": GROUND | {"registry", "config"},
     # the torch tower
@@ -52,6 +53,7 @@ TORCHLESS = (
     "config",
     "studies",
     "records",
+    "shapes",
     "cli",
     "reporting.report",
     "evidence.summary",

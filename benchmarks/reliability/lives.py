@@ -1,4 +1,4 @@
-"""One life of a study: a process that can be killed, with its workers. A fork of this one, which saves importing torch each time."""
+"""One life of a study: a process that can be killed, with its workers. A fork of this one: torch is there already."""
 
 from __future__ import annotations
 

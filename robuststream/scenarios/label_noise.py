@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +186,9 @@ def _read(path: Path, key: str | None) -> np.ndarray[Any, Any]:
         raise UserError(f"LabelNoise: key='{key}' is for .npz files, and {path} is none; leave 'key' out")
     try:
         labels = _array(path, key)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a torn or foreign file makes of the reader
         reason = " ".join(str(error).split())
         raise UserError(f"LabelNoise: {path} does not parse as plain whole numbers: {reason}") from None
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

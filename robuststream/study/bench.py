@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int, fail_fast: bool = False) -> None:
         self.study, self.folder, self.command = study, folder, command
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, markup=False)
         self.runs = plan(study, folder)
         self.to_do: list[PlannedRun] = []
         self.jobs = jobs or self._default_jobs()

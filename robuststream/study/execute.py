@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
+from robuststream.errors import printable
 from robuststream.study.plan import PlannedRun
 from robuststream.study.worker import Flag, work
 
@@ -107,7 +108,7 @@ class Executor:
             worker.run = None
         if what == "failed":
             self._replace(worker)
-        return Happening(what, run, detail)
+        return Happening(what, run, printable(detail) if what == "failed" else detail)
 
     def _end(self, worker: _Worker) -> Happening:
         """Of a run that hangs, or is too slow: nothing is asked of its process, which may not listen any more."""
