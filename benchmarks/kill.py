@@ -5,7 +5,7 @@
     python benchmarks/kill.py --anew --kills 20       # every life a fresh interpreter, as a user starts it
 
 The study that was killed must end as one that was not, to the bit, and no finished run may be run again: the exit code says
-whether it does. Checkpoints are taken more often than by default (`--every`), or no run of the shipped study would live to see one.
+whether it does. Checkpoints are taken more often than by default (`--every`), or no run of the shipped study would see one.
 """
 
 from __future__ import annotations
