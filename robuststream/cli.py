@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from robuststream import __version__
-from robuststream.errors import UserError
+from robuststream.errors import UserError, printable
 
 app = typer.Typer(
     help="Which sampler makes training faster, and does it still do so when labels lie or inputs are attacked?",
@@ -26,12 +26,16 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2."""
+    """Entry point: a user's mistake is one line and exit code 2; a disk that refuses is one line and exit code 1."""
     try:
         app()
     except UserError as error:
-        print(f"robuststream: {error}", file=sys.stderr)
+        print(f"robuststream: {printable(error)}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}:" if error.filename is not None else ""
+        print(f"robuststream: {printable(where)} {error.strerror or error}; what was finished is kept", file=sys.stderr)
+        sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -49,6 +53,7 @@ def bench(
     jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU one)")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="threads of each run; part of what makes bits repeat")] = 1,
     timed: Annotated[bool, typer.Option("--timed", help="one run at a time, so that seconds may be quoted")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first run that fails, saving the others")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and an estimate of the time, run nothing")] = False,
 ) -> None:
     """Run a study: skip what is finished, resume what is not, write the report."""
@@ -66,7 +71,7 @@ def bench(
 
     options = ["--timed"] * timed + ["--jobs", str(jobs)] * (jobs > 0) + ["--threads", str(threads)] * (threads > 1)
     command = shlex.join(["robuststream", "bench", study, *(overrides or []), *options])
-    bench = Bench(settings, folder, command, jobs=1 if timed else jobs, threads=threads)
+    bench = Bench(settings, folder, command, jobs=1 if timed else jobs, threads=threads, fail_fast=fail_fast)
     sys.exit(bench.dry_run() if dry_run else bench.run())
 
 

@@ -68,6 +68,13 @@ class Plugin(_MaybePlacebo):
     learner: Plugin | None = Field(None, description="an arm's objective; None is plain cross-entropy")
     recipe: dict[str, Any] = Field({}, description="what a scenario changes of the study's recipe, for all arms alike")
 
+    @field_validator("label")
+    @classmethod
+    def _can_be_shown(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("it is shown in tables and terminals: printable characters only")
+        return value
+
 
 class Augment(_Strict):
     """Drawn anew for every presented example, repeats included."""
@@ -167,6 +174,7 @@ class Study(_Strict):
     samplers: list[Plugin] = Field(min_length=1)
     scenarios: list[Plugin] = Field(min_length=1)
     device: str = "auto"
+    run_limit: float | None = Field(None, gt=0, allow_inf_nan=False, description="seconds a run may take in one go; null: any")
 
     @field_validator("budgets")
     @classmethod

@@ -10,6 +10,11 @@ class UserError(Exception):
     """A mistake of the user's, told in one line; the command line answers it with exit code 2 and no traceback."""
 
 
+def printable(value: object) -> str:
+    """One line that a terminal shows and does not obey, whatever a file, an argument or a plug-in has brought into it."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in " ".join(str(value).split()))
+
+
 def meant(given: str, known: Iterable[str]) -> str:
     """The end of an error sentence: the nearest right spelling, then everything that exists."""
     names = sorted(known)

@@ -1,7 +1,8 @@
 """The bridge between the towers: what a run writes down and a report reads. Folders are the only truth. No torch here.
 
-A run owns `STUDY/runs/NAME/`: `settings.json`, `records.jsonl` (one line per evaluation, append-only), `checkpoint.pt` while
-it is under way, and `result.json`, written last. Every whole file is written beside, synced, then renamed.
+A run owns `STUDY/runs/NAME/`: `settings.json`, `records.jsonl` (one line per evaluation, append-only), `checkpoint.pt` and the
+one before it while it is under way, and `result.json`, written last; `failed.txt` says why it failed when it was last tried.
+Every whole file is written beside, synced, then renamed.
 
 An evaluation (a line of records.jsonl; null where a figure has no meaning for the run):
     step, spent (share of the budget), forwards, backwards (examples), flops, seconds (on the clock), lr,
@@ -37,13 +38,15 @@ import gzip
 import hashlib
 import json
 import os
+import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from robuststream import shapes
 from robuststream.errors import UserError
 
 RULES = "1.0"
@@ -117,33 +120,87 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a study's folder for one `bench`. Raises UserError where another is at work in it (not seen on Windows)."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            import fcntl
+def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a study's or a run's folder for one process, waiting for it up to `patience` seconds (not seen on Windows).
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError:
-            raise UserError(f"another bench is at work in {folder}; wait for it, or choose another folder with --out") from None
+    Raises UserError where another is at work in it. A process that dies lets go of the folder, however it dies.
+    """
+    try:
+        file = open(folder / ".lock", "w")  # noqa: SIM115 -- closed below; what it raises is told apart from what the body raises
+    except OSError as error:
+        raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
+    with file:
+        until = time.monotonic() + patience
+        while not _lock(file.fileno()):
+            if time.monotonic() >= until:
+                raise UserError(
+                    f"another bench is at work in {folder}; wait for it, or choose another folder with --out"
+                ) from None
+            time.sleep(0.05)
         yield
 
 
+def _lock(descriptor: int) -> bool:
+    """Whether the file is ours now; True also where the system or the file system knows no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        pass
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, never a part."""
+    """Write beside, sync, rename, sync the folder: a reader sees the old file or the new one, never a part."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """As `write_text`, for bytes."""
+    """As `write_text`, for bytes. Where it fails (a full disk), the old file stands and nothing is left beside it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the system has written a file, or a folder's list of names, to the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # nothing there yet; Windows opens no folder
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left half written beside the files of a folder."""
+    for path in folder.glob(".*.*"):
+        if path.suffix[1:].isdigit():
+            path.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JSON file of ours is there to its end: the cheap question, for thousands of files."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(16, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return file.read().rstrip().endswith(b"}")
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -155,7 +212,7 @@ def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
         missing = [key for key in keys if key not in value] if isinstance(value, dict) else list(keys)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it, or delete what it belongs to and run it again") from None
     if missing:
         raise UserError(f"{path} has no '{missing[0]}'; restore it, or delete what it belongs to and run it again")
@@ -170,17 +227,29 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
 
 def read_evaluations(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a last line torn by a kill is left out (the run resumes from before it)."""
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")
-    try:
-        evaluations = [json.loads(line) for line in lines[:-1] if line]
-        rising = all(earlier["step"] < later["step"] for earlier, later in pairwise(evaluations))
-    except (ValueError, TypeError, KeyError):
-        evaluations, rising = [], False
-    if not rising:
+    evaluations, whole = read_sound_lines(path)
+    if not whole:
         raise UserError(f"{path} is damaged; delete {path.parent} and run it again")
     return evaluations
+
+
+def read_sound_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The evaluations up to the first line that is none or does not go on from the one before; whether all lines were sound."""
+    evaluations: list[dict[str, Any]] = []
+    if not path.exists():
+        return evaluations, True
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+            if evaluations and not record["step"] > evaluations[-1]["step"]:
+                return evaluations, False
+            record["step"] + 0
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return evaluations, False
+        evaluations.append(record)
+    return evaluations, True
 
 
 def read_run(folder: Path) -> RunRecords | None:
@@ -188,8 +257,43 @@ def read_run(folder: Path) -> RunRecords | None:
     if not (folder / "settings.json").exists():
         return None
     settings = read_json(folder / "settings.json", SETTINGS)
-    result = read_json(folder / "result.json", RESULT) if (folder / "result.json").exists() else None
-    return RunRecords(settings, read_evaluations(folder / "records.jsonl"), result)
+    if (folder / "result.json").exists():
+        result = read_json(folder / "result.json", RESULT)
+        evaluations = read_evaluations(folder / "records.jsonl")
+    else:
+        result, evaluations = None, read_sound_lines(folder / "records.jsonl")[0]  # what is damaged will be written again
+    return _held_to_shape(RunRecords(settings, evaluations, result), folder)
+
+
+def _held_to_shape(run: RunRecords, where: Path) -> RunRecords:
+    """What every report relies on. Raises UserError with the file and the key that do not fit."""
+    shapes.held_to(shapes.SETTINGS, run.settings, where / "settings.json")
+    for place, evaluation in enumerate(run.evaluations, 1):
+        shapes.held_to(shapes.EVALUATION, evaluation, f"{where / 'records.jsonl'}, line {place}")
+    if run.result is not None:
+        shapes.held_to(shapes.RESULT, run.result, where / "result.json")
+    return run
+
+
+def note_failure(folder: Path, reason: str) -> None:
+    """Why a run failed, for the report and the next `bench`; where even that cannot be written, the screen has said it."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "failed.txt", reason + "\n")
+
+
+def read_failures(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Run -> reason, of those runs of a study that failed when they were last tried."""
+    told = {path.parent.name: read_failure(path.parent) for path in (folder / "runs").glob("*/failed.txt")}
+    return {name: told[name] for name in names if told.get(name)}
+
+
+def read_failure(folder: Path) -> str:
+    """Why a run failed when it was last tried; '' where it did not."""
+    try:
+        return " ".join((folder / "failed.txt").read_text(errors="replace").split())
+    except OSError:
+        return ""
 
 
 def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
@@ -202,6 +306,7 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     study = read_rules(folder)
     if missing := [key for key in STUDY if key not in study]:
         raise UserError(f"{folder / 'study.json'} has no '{missing[0]}'; run the study's bench again, which writes it anew")
+    shapes.held_to(shapes.STUDY, study, folder / "study.json")
     found = [read_run(path) for path in sorted((folder / "runs").glob("*")) if path.is_dir()]
     runs = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *(run for run in found if run))}
     return study, [runs[name] for name in study.get("runs", []) if name in runs]
@@ -229,6 +334,7 @@ def _read_archive(path: Path) -> list[RunRecords]:
     if not path.exists():
         return []
     try:
-        return [RunRecords(**json.loads(line)) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
-    except (ValueError, OSError, EOFError, TypeError) as error:
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        return [_held_to_shape(RunRecords(**json.loads(line)), path) for line in lines]
+    except (ValueError, OSError, EOFError, TypeError, RecursionError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it, or delete it to go by the run folders alone") from None

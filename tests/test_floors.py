@@ -14,7 +14,7 @@ from robuststream import registry
 PACKAGE = Path(registry.__file__).parent
 
 GROUND = {"errors", "radius"}
-BRIDGE = {"config", "studies", "records"}
+BRIDGE = {"config", "studies", "records", "shapes"}
 FLOOR_0 = {"contracts", "hyperparameters", "registry"} | GROUND
 ALLOWED = {
     # the ground and the bridge
@@ -22,7 +22,8 @@ ALLOWED = {
     "radius": {"errors"},
     "hyperparameters": GROUND,
     "registry": GROUND,
-    "records": GROUND,
+    "shapes": GROUND,
+    "records": GROUND | {"shapes"},
     "config": GROUND,
     "studies": GROUND | {"registry", "config"},
     # the torch tower
@@ -56,6 +57,7 @@ TORCHLESS = (
     "config",
     "studies",
     "records",
+    "shapes",
     "cli",
     "reporting.report",
     "evidence.summary",

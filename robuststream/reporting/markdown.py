@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from robuststream.errors import printable
 from robuststream.evidence.arms import Gap, Spread
 from robuststream.evidence.censored import MedianRatio, Restricted
 from robuststream.evidence.intervals import Interval
@@ -20,7 +21,7 @@ _SPECIAL = re.compile(r"[&<>|\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 def escape(value: Any) -> str:
     """A name or value that shows as itself in text and in a table's cell: no markup, no column break, no line break."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(value).split()))
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", printable(value))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

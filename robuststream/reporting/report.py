@@ -12,7 +12,7 @@ from robuststream.evidence.clock import side_by_side
 from robuststream.evidence.flags import Flag
 from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
 from robuststream.evidence.tradeoff import at_whole_budget
-from robuststream.records import RunRecords, read_study, write_archive, write_text
+from robuststream.records import RunRecords, read_failures, read_study, write_archive, write_text
 from robuststream.reporting import classes, matrix, origin, tables, versus, words
 from robuststream.reporting.markdown import NONE, escape
 from robuststream.reporting.verdict import verdicts
@@ -38,7 +38,7 @@ def write_report(folder: Path, pdf: bool = False) -> Path:
     summary = summarise(study, runs)
     finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
     figures = draw_all(summary, finished, folder / "figures", pdf)
-    told = context(study, runs, summary)
+    told = context(study, runs, summary) | {"failures": _failures(folder, study)}
     write_archive(folder, runs)
     write_text(folder / PAGE, render_page(study, summary, finished, told))
     write_text(folder / REPORT, render(told, figures))
@@ -73,10 +73,16 @@ def _head(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRe
         "asked": words.asked(study, summary, finished),
         "finished": len(finished),
         "command": " ".join(study["command"].replace("`", "'").split()),
+        "failures": [],
         "flags": told,
         "grave": [flag for flag in told if flag["doubts"] == "everything"],
         "dash": NONE,
     }
+
+
+def _failures(folder: Path, study: dict[str, Any]) -> list[dict[str, str]]:
+    failures = read_failures(folder, study["runs"])
+    return [{"run": escape(name), "reason": escape(reason)} for name, reason in failures.items()]
 
 
 def _told(number: int, flag: Flag) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from robuststream.errors import printable
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import StudySummary, summarise
 from robuststream.records import read_study
@@ -20,7 +21,7 @@ def summary_table(source: Path | StudySummary) -> Table:
     """
     summary = source if isinstance(source, StudySummary) else summarise(*read_study(source))
     rung = HEADLINE[0]
-    table = Table(title=Text(f"{summary.name}: {summary.finished} of {summary.planned} runs"), title_justify="left")
+    table = Table(title=Text(f"{printable(summary.name)}: {summary.finished} of {summary.planned} runs"), title_justify="left")
     for header in ("scenario", "sampler"):
         table.add_column(header, justify="left", overflow="fold")
     for header in ("test accuracy, %", "gap, points", f"speed-up to {rung}, FLOPs", f"reached {rung}"):
@@ -37,5 +38,5 @@ def summary_table(source: Path | StudySummary) -> Table:
                 "1" if base and reach else NONE if base else ratio(arm.speedups.get(HEADLINE)),
                 NONE if reach is None else f"{reach.reached} of {reach.runs}",
             ]
-            table.add_row(*(Text(cell) for cell in cells), end_section=place == len(scenario.arms) - 1)
+            table.add_row(*(Text(printable(cell)) for cell in cells), end_section=place == len(scenario.arms) - 1)
     return table

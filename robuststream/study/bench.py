@@ -21,13 +21,13 @@ DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 class Bench:
     """One call of `bench`. Finished run folders are never touched, so nothing already computed is lost."""
 
-    def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int) -> None:
+    def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int, fail_fast: bool = False) -> None:
         self.study, self.folder, self.command = with_placebos(study), folder, command
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, markup=False)
         self.runs = plan(self.study, folder)
-        self.to_do = [run for run in self.runs if not run.finished]
+        self.to_do: list[PlannedRun] = []
         self.jobs = jobs or self._default_jobs()
-        self.threads = threads
+        self.threads, self.fail_fast = threads, fail_fast
         preflight(self.runs)
 
     def run(self) -> int:
@@ -37,6 +37,9 @@ class Bench:
             return self._run_alone()
 
     def _run_alone(self) -> int:
+        """What is left to do is asked once nobody else can change it."""
+        self.to_do = self._unfinished()
+        records.sweep(self.folder)
         records.write_json(self.folder / "study.json", study_settings(self.study, self.runs, self.command))
         self._introduce()
         failed, interrupts = self._execute()
@@ -46,13 +49,26 @@ class Bench:
             self.console.print("stopped; the same command goes on from here", style="yellow")
             return INTERRUPTED
         if failed:
-            self.console.print(f"{len(failed)} of {len(self.runs)} runs failed, as said above; the same command tries them again")
+            self._tell_failed(failed)
         return SOME_FAILED if failed else DONE
+
+    def _unfinished(self) -> list[PlannedRun]:
+        return [run for run in self.runs if not run.finished]
+
+    def _tell_failed(self, failed: dict[str, str]) -> None:
+        """Once more at the end, where they are not lost among other lines."""
+        self.console.print(f"{len(failed)} of {len(self.runs)} runs failed; the same command tries them again:")
+        for name, reason in failed.items():
+            self.console.print(f"  {name}: {reason}", style="red", markup=False, soft_wrap=True)
 
     def dry_run(self) -> int:
         """Print every run and whether it is done, and how long the rest will take."""
+        self.to_do = self._unfinished()
+        left = {run.name for run in self.to_do}
         for run in self.runs:
-            self.console.print(f"{'done   ' if run.finished else 'to do  '} {run.name}", markup=False, soft_wrap=True)
+            failure = records.read_failure(run.folder) if run.name in left else ""
+            told = f" (failed when last tried: {failure})" if failure else ""
+            self.console.print(f"{'to do  ' if run.name in left else 'done   '} {run.name}{told}", markup=False, soft_wrap=True)
         seconds = estimate(self.to_do, self.jobs, self.threads)
         self.console.print(
             f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
@@ -69,19 +85,23 @@ class Bench:
             f"{len(self.runs) - len(self.to_do)} done, {self.jobs} side by side"
         )
 
-    def _execute(self) -> tuple[list[PlannedRun], int]:
-        """What failed, and how often Ctrl-C was pressed."""
-        failed: list[PlannedRun] = []
+    def _execute(self) -> tuple[dict[str, str], int]:
+        """What failed and why, and how often Ctrl-C was pressed."""
+        failed: dict[str, str] = {}
         if not self.to_do:
             return failed, 0
-        executor = Executor(self.jobs, self.threads)
+        executor = Executor(self.jobs, self.threads, self.study.run_limit)
         view = LiveView(self.console, total=len(self.runs), already=len(self.runs) - len(self.to_do))
         interrupts = _Interrupts(executor, view)
         with interrupts, view, suppress(KeyboardInterrupt):
             for happening in executor.execute(self.to_do):
                 view.tell(happening)
                 if happening.what == "failed":
-                    failed.append(happening.run)
+                    failed[happening.run.name] = happening.detail
+                    records.note_failure(happening.run.folder, happening.detail)
+                    if self.fail_fast:
+                        view.notice = "stopping, since a run failed"
+                        executor.stop()
         return failed, interrupts.count
 
     def _report(self) -> None:

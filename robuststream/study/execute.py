@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 from typing import Any, Literal
 
+from robuststream.errors import printable
 from robuststream.study.plan import PlannedRun
-from robuststream.study.worker import work
+from robuststream.study.worker import Flag, work
 
 
 def cores() -> int:
@@ -35,21 +37,25 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     run: PlannedRun | None = None
+    since: float = 0.0  # when the run was sent, on the clock that never jumps
 
 
 @dataclass
 class Executor:
     """Trains runs in `jobs` processes of `threads` threads each. Iterate over `execute`; call `stop` to end early.
 
+    A run that takes longer than `limit` seconds in one go is ended together with its process, and has failed.
+
     Processes are spawned, not forked: a fork would inherit the parent's threads and CUDA state.
     """
 
     jobs: int
     threads: int = 1
+    limit: float | None = None
     _context: Any = field(default_factory=lambda: multiprocessing.get_context("spawn"), repr=False)
 
     def __post_init__(self) -> None:
-        self._stop: Event = self._context.Event()
+        self._stop: Flag = self._context.RawValue("b", 0)
         self._workers: list[_Worker] = []
         self._waiting: list[PlannedRun] = []
 
@@ -60,24 +66,26 @@ class Executor:
         try:
             while True:
                 for worker in self._workers:
-                    if worker.run is None and waiting and not self._stop.is_set():
-                        worker.run = waiting.pop()
-                        with suppress(BrokenPipeError):  # one that died idle is found out below
+                    if worker.run is None and waiting and not self._stop.value:
+                        worker.run, worker.since = waiting.pop(), time.monotonic()
+                        with suppress(BrokenPipeError, ConnectionResetError):  # one that died idle is found out below
                             worker.connection.send((worker.run.settings.model_dump(), str(worker.run.folder)))
                         yield Happening("started", worker.run)
                 busy = [worker for worker in self._workers if worker.run is not None]
                 if not busy:
                     return
-                ready = wait([worker.connection for worker in busy], timeout=1.0)
+                ready = wait([worker.connection for worker in busy], timeout=min(1.0, self.limit or 1.0))
                 for worker in busy:
                     if worker.connection in ready:
                         yield self._hear(worker)
+                    elif self.limit is not None and time.monotonic() - worker.since > self.limit:
+                        yield self._end(worker)
         finally:
             self._close()
 
     def stop(self) -> None:
         """Every worker finishes its step, saves and stops; nothing new is started."""
-        self._stop.set()
+        self._stop.value = 1
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -91,16 +99,28 @@ class Executor:
         assert run is not None
         try:
             what, detail = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # at the end of a message, or within one
             worker.process.join()
             code = worker.process.exitcode
             self._replace(worker)
-            return Happening("failed", run, f"its process died (exit code {code}; -9 is often a lack of memory)")
+            return Happening("failed", run, _death(code))
         if what != "evaluated":
             worker.run = None
         if what == "failed":
             self._replace(worker)
-        return Happening(what, run, detail)
+        return Happening(what, run, printable(detail) if what == "failed" else detail)
+
+    def _end(self, worker: _Worker) -> Happening:
+        """Of a run that hangs, or is too slow: nothing is asked of its process, which may not listen any more."""
+        run = worker.run
+        assert run is not None
+        worker.process.kill()
+        worker.process.join()
+        self._replace(worker)
+        told = (
+            f"took longer than run_limit={self.limit:g} seconds and was ended; it goes on from its last checkpoint, if it has one"
+        )
+        return Happening("failed", run, told)
 
     def _replace(self, worker: _Worker) -> None:
         """A new process in the place of one that has ended, where there is work left for it."""
@@ -117,3 +137,14 @@ class Executor:
                 worker.process.terminate()
         for worker in self._workers:
             worker.process.join(timeout=10)
+            if worker.process.is_alive():
+                worker.process.kill()
+
+
+def _death(code: int | None) -> str:
+    """Of a worker, by its exit code: a negative one is the signal that ended it."""
+    if code == -signal.SIGKILL:
+        return "its process died (killed: by a person, or by the system for lack of memory; then run fewer with --jobs)"
+    if code is not None and code < 0:
+        return f"its process died ({signal.strsignal(-code) or f'signal {-code}'})"
+    return f"its process died (exit code {code})"

@@ -20,6 +20,7 @@ class _Current:
     run: PlannedRun
     spent: float = 0.0
     accuracy: float | None = None
+    diverged: bool = False
 
 
 class LiveView:
@@ -50,6 +51,10 @@ class LiveView:
         elif happening.what == "evaluated":
             current = self._current[name]
             current.spent, current.accuracy = happening.detail["spent"], happening.detail["validation_accuracy"]
+            if happening.detail["validation_loss"] is None and not current.diverged:
+                current.diverged = True
+                told = f"diverged: {name}: its loss is no finite number any more; it goes on, and the report flags it"
+                self.console.print(told, style="yellow", markup=False, highlight=False)
         else:
             self._current.pop(name, None)
             self.finished += happening.what == "finished"

@@ -30,7 +30,8 @@ class PlannedRun:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "result.json").exists()
+        """With a result that is there to its end: one that a fault has cut short is computed again."""
+        return records.is_whole(self.folder / "result.json")
 
 
 def plan(study: Study, folder: Path) -> list[PlannedRun]:

@@ -29,15 +29,21 @@ def preflight(runs: list[PlannedRun]) -> None:
             )
 
 
-def estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float:
-    """Seconds that these runs will take, from the first steps of the first of them, trained in a folder of its own."""
+def estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float | None:
+    """Seconds that these runs will take, from the first steps of the first of them, trained in a folder of its own.
+
+    None where these steps fail: a plan is printed all the same, and `bench` will say why.
+    """
     if not runs:
         return 0.0
     settings = runs[0].settings
     with tempfile.TemporaryDirectory() as folder:
         keep_memory()
         torch.set_num_threads(threads)
-        per_run = _measure(settings, Path(folder))
+        try:
+            per_run = _measure(settings, Path(folder))
+        except Exception:  # a plug-in's, of whatever kind
+            return None
     budgets = [run.settings.recipe.budget.amount for run in runs]
     return per_run * sum(budgets) / budgets[0] / min(jobs, len(runs))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import traceback
-from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -19,8 +18,17 @@ from robuststream.errors import UserError
 from robuststream.study.allocator import keep_memory
 from robuststream.training.loop import Stopped, Watch, train
 
+PATIENCE = 60.0
+"""Seconds that a worker waits for one of a killed study to finish its step, save and let go of the run's folder."""
 
-def work(connection: Connection, stop: Event, threads: int, parent: int) -> None:
+
+class Flag(Protocol):
+    """A byte of shared memory. No lock belongs to it, so a worker that is killed while it looks cannot take one along."""
+
+    value: int
+
+
+def work(connection: Connection, stop: Flag, threads: int, parent: int) -> None:
     """Until the parent closes the connection: (settings, folder) is answered with evaluated..., then finished, failed or stopped.
 
     Ctrl-C reaches the whole process group; here it is ignored, since the parent decides and says so through `stop`.
@@ -31,7 +39,7 @@ def work(connection: Connection, stop: Event, threads: int, parent: int) -> None
     keep_memory()
     watch = Watch(
         evaluated=lambda record: connection.send(("evaluated", record)),
-        stop=lambda: stop.is_set() or os.getppid() != parent,
+        stop=lambda: bool(stop.value) or os.getppid() != parent,
     )
     try:
         while True:
@@ -45,10 +53,15 @@ def work(connection: Connection, stop: Event, threads: int, parent: int) -> None
 
 
 def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
+    """What to tell the parent: (finished, result), (stopped, None) or (failed, reason)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        records.write_json(folder / "settings.json", run.model_dump())
-        return "finished", train(run, folder, watch)
+        with records.alone(folder, PATIENCE):
+            if records.is_whole(folder / "result.json"):  # a worker of a killed study was quicker
+                return "finished", records.read_json(folder / "result.json", records.RESULT)
+            _tidy(folder)
+            records.write_json(folder / "settings.json", run.model_dump())
+            return "finished", train(run, folder, watch)
     except Stopped:
         return "stopped", None
     except UserError as error:
@@ -56,6 +69,28 @@ def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
     except BrokenPipeError:
         raise
     except Exception as error:
-        with suppress(OSError):  # the folder itself may be what is wrong
-            (folder / "error.txt").write_text(traceback.format_exc())
-        return "failed", " ".join(f"{type(error).__name__}: {error} (traceback in {folder / 'error.txt'})".split())
+        return "failed", _reason(error, run, folder)
+
+
+def _tidy(folder: Path) -> None:
+    """What earlier attempts have left behind that this one will not go on from."""
+    records.sweep(folder)
+    for name in ("result.json", "error.txt", "failed.txt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _reason(error: Exception, run: RunSettings, folder: Path) -> str:
+    """In one line, with what to do about it where we know; else with the place of the traceback."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no room left on the disk of {folder} ({error.strerror}); make room, and it goes on from its last checkpoint"
+    smaller = "lower it, or run fewer side by side with --jobs"
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of GPU memory with recipe.batch_size={run.recipe.batch_size}; {smaller} ({text.partition('. ')[0]})"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return f"out of memory with recipe.batch_size={run.recipe.batch_size}; {smaller} ({text.partition('. ')[0]})"
+    try:
+        (folder / "error.txt").write_text(traceback.format_exc())
+    except OSError:  # the folder itself may be what is wrong
+        return text
+    return f"{text} (traceback in {folder / 'error.txt'})"

@@ -1,7 +1,8 @@
-"""Checkpoints: the whole state of a run, written beside, synced, renamed; read back without unpickling code."""
+"""Checkpoints: the whole state of a run, sealed with a checksum, two deep; read back without unpickling code."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor
 
 from robuststream import records
-from robuststream.errors import UserError
 from robuststream.training.provenance import source_hash
 from robuststream.training.world import World
 
 EVERY_SECONDS = 20.0
 """At an evaluation, a checkpoint is written if the last is older: what a kill can cost, and a rate that costs little."""
+
+SHARE = 0.005
+"""A checkpoint that took c seconds is followed by the next after c / SHARE at the earliest, however large the network."""
 
 
 @dataclass
@@ -77,43 +80,66 @@ def unpack(state: dict[str, Any], world: World) -> Progress:
 
 
 class Checkpoints:
-    """Of one run folder. The state names how many records were written, so a resumed run cuts off what came after."""
+    """Of one run folder: the last two. Each names how many records were written, so a resumed run cuts off what came after."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.records = folder / "checkpoint.pt", folder / "records.jsonl"
-        self._last = time.monotonic()
+        self.folder, self.records = folder, folder / "records.jsonl"
+        self.path, self.older = folder / "checkpoint.pt", folder / "checkpoint-older.pt"
+        self._last, self._cost = time.monotonic(), 0.0
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, with the records cut to match it; None (and no records) where the run must begin anew."""
-        state = self._read()
-        try:
-            kept = records.read_evaluations(self.records)[: state["progress"]["written"] if state else 0]
-        except UserError:  # records that a fault has damaged: they are written again
-            state, kept = None, []
-        records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in kept))
+        """The newest saved state that is whole, with the records cut to match it; None (and no records) where there is none."""
+        sound, _ = records.read_sound_lines(self.records)
+        state, kept = None, 0
+        for path in (self.path, self.older):
+            state = _read(path)
+            kept = state["progress"]["written"] if state else 0
+            if state is not None and kept <= len(sound):
+                break
+            state, kept = None, 0  # its records were lost with the power: an older one may still have all of its own
+        records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in sound[:kept]))
         return state
 
-    def _read(self) -> dict[str, Any] | None:
-        """A damaged file is put aside; a checkpoint of other code is not gone on from, since its bits would be neither's."""
-        if not self.path.exists():
-            return None
-        try:
-            state = torch.load(self.path, weights_only=True)
-        except Exception:  # whatever a torn or foreign file makes of the reader
-            self.path.replace(self.path.with_suffix(".damaged"))
-            return None
-        return state if isinstance(state, dict) and state.get("source") == source_hash() else None
-
     def save(self, state: dict[str, Any]) -> None:
+        """The last one stays as the older; records first, since a checkpoint counts them."""
+        began = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        records.write_bytes(self.path, buffer.getvalue())
+        records.sync(self.records)
+        if self.path.exists():
+            self.path.replace(self.older)
+        records.write_bytes(self.path, _sealed(buffer.getvalue()))
         self._last = time.monotonic()
+        self._cost = self._last - began
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
-        if time.monotonic() - self._last >= EVERY_SECONDS:
+        if time.monotonic() - self._last >= max(EVERY_SECONDS, self._cost / SHARE):
             self.save(state())
 
     def remove(self) -> None:
         """Once the result is written."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, self.older):
+            path.unlink(missing_ok=True)
+
+
+_SEAL = b"robuststream checkpoint sha256 "
+
+
+def _sealed(content: bytes) -> bytes:
+    """A first line with the checksum of all that follows."""
+    return _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A damaged file is put aside; a checkpoint of other code is not gone on from, since its bits would be neither's."""
+    if not path.exists():
+        return None
+    try:
+        seal, _, content = path.read_bytes().partition(b"\n")
+        if seal != _SEAL + hashlib.sha256(content).hexdigest().encode():
+            raise ValueError("torn")
+        state = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception:  # whatever a torn or foreign file makes of the reader
+        path.replace(path.with_suffix(".damaged"))
+        return None
+    return state if isinstance(state, dict) and state.get("source") == source_hash() else None

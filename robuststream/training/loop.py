@@ -53,6 +53,7 @@ def train(run: RunSettings, folder: Path, watch: Watch | None = None) -> dict[st
     except RulesBroken:
         Checkpoints(folder).remove()
         raise
+    records.sync(folder / "records.jsonl")  # whoever sees a result sees all of its records
     records.write_json(folder / "result.json", result)
     Checkpoints(folder).remove()
     return result

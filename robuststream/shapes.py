@@ -1,0 +1,177 @@
+"""What the files of a study must hold for a report to be made of them: types and ranges, checked on reading. No torch here.
+
+More keys than these may be there. A file of another person's is answered with the key that is wrong, never with a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from robuststream.errors import UserError
+
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Amount = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Figure = Annotated[float, Field(ge=-1e30, le=1e30)] | None  # a NaN is read as an absent figure
+_STRICT = ConfigDict(strict=True)
+_Named = dict[str, Any]
+
+
+class _Plugin(TypedDict):
+    label: str
+    kind: str
+    given: _Named
+
+
+class _Resolved(TypedDict):
+    label: str
+    kind: str
+    settings: _Named
+
+
+class _Budget(TypedDict):
+    amount: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+    unit: str
+
+
+class _Recipe(TypedDict):
+    data: str
+    model: str
+    budget: _Budget
+    batch_size: NotRequired[Annotated[int, Field(ge=1, lt=2**63)]]
+    evaluations: NotRequired[Annotated[int, Field(ge=1, lt=2**63)]]
+
+
+class StudyFile(TypedDict):
+    """study.json."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    rules: str
+    name: str
+    about: NotRequired[str]
+    command: NotRequired[str]
+    device: NotRequired[str]
+    recipe: _Recipe
+    seeds: Annotated[list[int], Field(min_length=1)]
+    samplers: Annotated[list[_Plugin], Field(min_length=1)]
+    scenarios: Annotated[list[_Plugin], Field(min_length=1)]
+    runs: list[str]
+
+
+class SettingsFile(TypedDict):
+    """settings.json."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    sampler: _Resolved
+    scenario: _Resolved
+    recipe: _Named
+    seed: int
+
+
+class _Histogram(TypedDict):
+    edges: list[Annotated[float, Field(allow_inf_nan=False)]]
+    stored: list[_Amount]
+    fresh: list[_Amount]
+
+
+class Evaluation(TypedDict):
+    """A line of records.jsonl."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    step: _Count
+    spent: _Amount
+    forwards: _Amount
+    backwards: _Amount
+    flops: _Amount
+    seconds: _Amount
+    validation_accuracy: _Share
+    lr: NotRequired[_Figure]
+    train_loss: NotRequired[_Figure]
+    validation_loss: NotRequired[_Figure]
+    wrong_drawn: NotRequired[_Figure]
+    enrichment: NotRequired[_Figure]
+    memorised: NotRequired[_Figure]
+    coverage: NotRequired[_Figure]
+    ess: NotRequired[_Figure]
+    age: NotRequired[_Figure]
+    concordance: NotRequired[_Figure]
+    histogram: NotRequired[_Histogram | None]
+
+
+class _Accuracies(TypedDict):
+    validation_accuracy: _Share
+    test_accuracy: _Share
+
+
+class _Totals(TypedDict):
+    steps: _Count
+    forwards: dict[str, _Amount]
+    backwards: _Amount
+    flops: _Amount
+    auxiliary: NotRequired[dict[str, _Amount]]
+
+
+class _Seconds(TypedDict):
+    train: _Amount
+    phases: dict[str, _Amount]
+    evaluation: _Amount
+    checkpoint: _Amount
+    compile: _Amount
+
+
+class _Data(TypedDict):
+    num_classes: Annotated[int, Field(ge=2, lt=2**24)]
+    hash: str
+
+
+class _Labels(TypedDict):
+    wrong: _Count
+    rate: _Share
+    hash: str
+    matrix: list[list[_Count]]
+    per_class: list[_Share]
+
+
+class ResultFile(TypedDict):
+    """result.json."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    diverged: bool
+    last: _Accuracies
+    best: _Accuracies
+    totals: _Totals
+    seconds: _Seconds
+    data: _Data
+    labels: _Labels
+    counters: dict[str, _Count]
+    scenario: dict[str, _Figure]
+    provenance: _Named
+
+
+Shape = TypeVar("Shape")
+
+STUDY, SETTINGS, RESULT = TypeAdapter(StudyFile), TypeAdapter(SettingsFile), TypeAdapter(ResultFile)
+EVALUATION = TypeAdapter(Evaluation)
+
+
+def held_to(shape: TypeAdapter[Any], value: Any, where: object) -> Any:
+    """The value itself, once it is known to have the shape. Raises UserError with the first key that does not fit."""
+    try:
+        shape.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {place} cannot be right ({first['msg'].lower()}); restore it, or run it again") from None
+    if shape is RESULT:
+        _square(value["labels"], where)
+    return value
+
+
+def _square(labels: dict[str, Any], where: object) -> None:
+    """The transition matrix is classes by classes, and so many rates stand beside it."""
+    size = len(labels["matrix"])
+    if len(labels["per_class"]) != size or any(len(row) != size for row in labels["matrix"]):
+        raise UserError(f"{where}: labels.matrix cannot be right (not classes by classes); restore it, or run it again")

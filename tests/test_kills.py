@@ -1,0 +1,158 @@
+"""Twenty kills of a small study at random moments, half of them with torn files (benchmarks/kill.py does two hundred)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from _runs import settings, without_time
+from robuststream import records
+from robuststream.training import checkpoint
+from robuststream.training.checkpoint import Checkpoints, pack
+from robuststream.training.loop import Stopped, Watch, _Run, train
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+
+import kill  # noqa: E402
+from reliability.lives import Life  # noqa: E402
+
+STUDY = ["seeds=1", "recipe.train_size=150", "recipe.evaluations=4", "budget=2", "scenarios=symmetric-40"]
+STUDY += ["samplers=uniform,plb,kakurenbo,selective-backprop"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds a study's workers in /proc")
+def test_a_study_killed_twenty_times_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    options = argparse.Namespace(jobs=1, every=0.05, longest=1.0, anew=False)
+    Life(tmp_path / "undisturbed", STUDY, 1, 0.05).join()
+    table, faults = kill.disturb(tmp_path / "killed", STUDY, 20, random.Random(0), options)
+    assert len(table) == 20
+    assert sum(bool(line.torn) for line in table) >= 5
+    assert {line.what for line in table} == {"study", "worker"}
+    assert faults + kill.differences(tmp_path / "undisturbed", tmp_path / "killed") + kill.leftovers(tmp_path / "killed") == []
+    assert len(kill.results(tmp_path / "killed")) == 4
+
+
+def test_a_difference_would_be_seen(tmp_path: Path) -> None:
+    for name, accuracy in (("a", 0.5), ("b", 0.5000001)):
+        run = tmp_path / name / "runs" / "uniform"
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps({"last": accuracy, "seconds": 1.0}))
+    assert kill.differences(tmp_path / "a", tmp_path / "a") == []
+    assert kill.differences(tmp_path / "a", tmp_path / "b") == ["uniform differs"]
+
+
+# -- what makes it so --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder with two checkpoints, at different steps."""
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 12
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(Stopped):
+        train(settings("plb"), folder, Watch(stop=stop))
+    assert Checkpoints(folder).path.exists()
+    assert Checkpoints(folder).older.exists()
+    return folder
+
+
+def _ends_alike(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = train(settings("plb"), tmp_path / "undisturbed")
+    assert without_time(train(settings("plb"), folder)) == without_time(undisturbed)
+    first, second = (records.read_evaluations(path / "records.jsonl") for path in (folder, tmp_path / "undisturbed"))
+    assert [without_time(row) for row in first] == [without_time(row) for row in second]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty"])
+def test_a_torn_checkpoint_is_known_by_its_checksum_and_the_older_taken(damage: str, stopped: Path, tmp_path: Path) -> None:
+    saved = Checkpoints(stopped)
+    newest = saved.load()
+    content = saved.path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    saved.path.write_bytes({"cut": content[:middle], "bit": flipped, "empty": b""}[damage])
+    older = saved.load()
+    assert newest is not None
+    assert older is not None
+    assert 0 < older["ledger"]["steps"] < newest["ledger"]["steps"]
+    assert saved.path.with_suffix(".damaged").exists()
+    _ends_alike(stopped, tmp_path)
+
+
+def test_records_that_a_power_cut_took_send_a_run_back_to_the_older_checkpoint(stopped: Path, tmp_path: Path) -> None:
+    saved = Checkpoints(stopped)
+    newest, rows = saved.load(), saved.records.read_text().splitlines(keepends=True)
+    assert newest is not None
+    saved.records.write_text("".join(rows[: newest["progress"]["written"] - 1]) + '{"step": 3')
+    older = saved.load()
+    assert older is not None
+    assert older["ledger"]["steps"] < newest["ledger"]["steps"]
+    _ends_alike(stopped, tmp_path)
+
+
+def test_with_no_checkpoint_left_a_run_begins_anew(stopped: Path, tmp_path: Path) -> None:
+    for path in (Checkpoints(stopped).path, Checkpoints(stopped).older):
+        path.write_bytes(b"torn")
+    _ends_alike(stopped, tmp_path)
+
+
+def test_a_result_that_is_cut_short_is_computed_again(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    records.write_json(path, {"a": 1})
+    assert records.is_whole(path)
+    whole = path.read_bytes()
+    for end in range(len(whole) - 2):
+        path.write_bytes(whole[:end])
+        assert not records.is_whole(path)
+    path.write_bytes(whole + bytes(100))
+    assert not records.is_whole(path)
+
+
+def test_what_writers_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    for name in (".result.json.123", ".checkpoint.pt.9", "result.json", ".lock", ".hidden.txt"):
+        (tmp_path / name).touch()
+    records.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", ".lock", ".hidden.txt"}
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.3, 3.0])
+def test_checkpoints_take_under_two_percent_of_a_long_run(cost: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the default rate, whatever one costs: by a clock that we turn."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(torch, "save", lambda state, buffer: now.__setitem__(0, now[0] + cost))
+    saved, spent = Checkpoints(tmp_path), 0.0
+    while now[0] < 3600:
+        now[0] += 1.0
+        before = now[0]
+        saved.save_if_due(dict)
+        spent += now[0] - before
+    assert 0 < spent / now[0] < 0.02
+
+
+def test_a_checkpoint_of_the_shipped_study_costs_under_two_percent_of_its_rate(tmp_path: Path) -> None:
+    run = _Run(settings("plb", "clean", "recipe.train_size=null"), tmp_path, Watch())
+    run.world.sampler.start(run.world.pool, run.world.probe)
+    run._evaluate()
+    began = time.process_time()  # of this process alone: others may be busy
+    for _ in range(5):
+        run.checkpoints.save(pack(run.world, run.progress))
+    assert (time.process_time() - began) / 5 < 0.02 * checkpoint.EVERY_SECONDS
