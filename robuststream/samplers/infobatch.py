@@ -55,7 +55,7 @@ class InfoBatch(Sampler):
         mean = torch.where(known, self.loss_, 0.0).sum(dtype=torch.float64) / known.sum().clamp(min=1)
         below = (self.loss_ < mean.float()).nonzero().squeeze(1)
         below = below[torch.randperm(len(below), generator=self.generator_, device=below.device)]
-        kept = int((1.0 - self.prune) * len(below))
+        kept = int((1.0 - self.prune) * len(below) + 1e-9)  # .2 x 20 is 4, also in floating point
         self.weight_[below[:kept]] = 1.0 / (1.0 - self.prune)
         self.skipped_ += len(below) - kept
         return torch.ones_like(known).index_fill_(0, below[kept:], False).nonzero().squeeze(1)

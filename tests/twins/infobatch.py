@@ -33,7 +33,7 @@ class InfoBatchTwin(Twin):
         mean = sum(seen) / max(len(seen), 1)
         well_learned = [i for i in self.everyone if self.score[i] < mean]
         order = [well_learned[j] for j in self.dice.permutation(len(well_learned))]
-        survivors = order[: int((1 - self.prune) * len(order))]
+        survivors = order[: math.floor(round((1 - self.prune) * len(order), 6))]
         for i in survivors:
             self.factor[i] = 1 / (1 - self.prune)
         return [i for i in self.everyone if i not in order or i in survivors]
