@@ -10,7 +10,7 @@ import pytest
 from robuststream import registry
 from robuststream.contracts import Sampler
 from robuststream.errors import UserError
-from robuststream.studies import config_folder, load_study, recipe_names, study_names
+from robuststream.studies import config_folder, load_study, presets, recipe_names, study_names
 from robuststream.study.plan import plan
 
 
@@ -47,6 +47,31 @@ def test_overrides_reach_every_level() -> None:
     assert study.recipe.augment.crop == 2
     assert next(s for s in study.samplers if s.label == "plb").given == {"warmup_epochs": 2}
     assert next(s for s in study.scenarios if s.label == "symmetric-40").given["rate"] == 0.5
+
+
+def test_presets_are_known_to_every_study_and_its_own_entries_come_first(tmp_path: Path) -> None:
+    chosen = "scenarios=symmetric-40,asymmetric-40,instance-40,proto-40,margin-40"
+    study = load_study("noisy-labels", [chosen, "scenarios.margin-40.rate=0.1"])
+    assert [(s.label, s.kind, s.given["noise"], s.given["rate"]) for s in study.scenarios] == [
+        ("symmetric-40", "label-noise", "symmetric", 0.4),
+        ("asymmetric-40", "label-noise", "asymmetric", 0.4),
+        ("instance-40", "label-noise", "instance", 0.4),
+        ("proto-40", "label-noise", "proto", 0.4),
+        ("margin-40", "label-noise", "margin", 0.1),
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: digits-cnn\nsamplers: {uniform: }\nscenarios: {margin-40: {kind: label-noise, rate: 0.3}}\n")
+    (own,) = load_study(str(path), ["scenarios=margin-40"]).scenarios
+    assert own.given == {"rate": 0.3}
+    with pytest.raises(UserError, match=r"did you mean 'margin-40'\?"):
+        load_study("noisy-labels", ["scenarios=margn-40"])
+
+
+@pytest.mark.parametrize("section", ["samplers", "scenarios"])
+def test_every_preset_constructs(section: str) -> None:
+    for label in presets(section):
+        study = load_study("noisy-labels", [f"{section}={label}"])
+        assert plan(study, Path("somewhere"))
 
 
 def test_selecting_arms_keeps_their_settings_and_adds_known_ones(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ leave [0, 1]. Settings are CIFAR-10-C's own; lengths are in pixels as there, shi
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as V
@@ -120,8 +123,13 @@ def _pixelate(images: Tensor, factor: float, generator: Generator) -> Tensor:
 
 
 def _jpeg(images: Tensor, quality: int, generator: Generator) -> Tensor:
-    pixels = (images * 255).round().to(torch.uint8).cpu()
-    return torch.stack([V.jpeg(one, quality) for one in pixels]).to(images.device).float() / 255
+    """By way of Pillow: torchvision gives its own encoder up."""
+    found = []
+    for one in (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
+        file = io.BytesIO()
+        Image.fromarray(one.squeeze(2) if one.shape[2] == 1 else one).save(file, "JPEG", quality=quality)
+        found.append(np.asarray(Image.open(file)).reshape(one.shape))
+    return torch.from_numpy(np.stack(found)).to(images.device).permute(0, 3, 1, 2).float() / 255
 
 
 FAMILIES = {

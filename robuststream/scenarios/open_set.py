@@ -21,7 +21,7 @@ class OpenSet(Scenario):
     """Replace exactly round(rate x N) training images by foreign ones, under the labels that stand there: no class is right.
 
     Labels, and so class sizes, stay as they are; a replaced example has no clean label and counts as wrong. Foreign images are
-    brought to the pool's size and colours. Under one seed the images replaced at a lower rate are among those of a higher one.
+    brought to the pool's size and colours. Under one seed the places replaced at a lower rate are among those of a higher one.
 
     Paper: Wang et al., CVPR 2018 (arXiv 1804.00092), who put CIFAR-100, ImageNet32 and noise into CIFAR-10.
     Cost: one permutation of the pool, once.
@@ -47,9 +47,10 @@ class OpenSet(Scenario):
             raise UserError(f"OpenSet: images={self.images} is not possible (those are the pool's own; name another data set)")
         size = len(train.labels)
         chosen = torch.randperm(size, generator=generator)[: round(self.rate * size)]
-        foreign = _patches(train, size, generator) if self.images is None else _of(self.images, train, size, generator)
+        count = len(chosen)
+        foreign = _patches(train, count, generator) if self.images is None else _of(self.images, train, count, generator)
         images, rows, place = train.images.clone(), train.rows.clone(), chosen.to(train.images.device)
-        images[place] = foreign[: len(chosen)].to(images.device)
+        images[place] = foreign.to(images.device)
         rows[place] = -1
         return replace(train, images=images, rows=rows)
 
@@ -74,7 +75,7 @@ def _patches(train: Split, count: int, generator: Generator) -> Tensor:
         _fitted(photographs[w : w + 1, :, t : t + s, x : x + s], train)
         for w, t, x, s in zip(which.tolist(), top.tolist(), left.tolist(), side.tolist(), strict=True)
     ]
-    return torch.cat(patches)
+    return torch.cat(patches) if patches else train.images[:0]
 
 
 def _fitted(images: Tensor, train: Split) -> Tensor:
