@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Arm:
     diverges: bool = False
     jitter: float = 0.0  # standard deviation of log speed over seeds, and in units of 5 points of the top
     settings: dict[str, Any] = field(default_factory=dict)
+    placebo: bool = False
+    auxiliary: float = 0.0  # share of the FLOPs that companions take, from the first evaluation on
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def fake_study(
         "about": "Whether a report finds what was planted.",
         "recipe": recipe,
         "seeds": list(range(seeds)),
-        "samplers": [{"label": arm.label, "kind": arm.kind, "given": arm.settings} for arm in arms],
+        "samplers": [_entry(arm) for arm in arms],
         "scenarios": [{"label": world.label, "kind": world.kind, "given": {}} for world in worlds],
         "device": "cpu",
         "command": "robuststream bench fake",
@@ -85,6 +87,25 @@ def fake_study(
     for place, run in enumerate(runs):
         write_run(folder, run, finished=place < len(runs) - skip)
     return folder
+
+
+def fake_budgets(folder: Path, arms: tuple[Arm, ...], shares: tuple[float, ...], seeds: int = 5) -> Path:
+    """A study at several budgets: a run at share s of the recipe's ends lower by 10 points times (1 - s)."""
+    fake_study(folder, arms, seeds=seeds)
+    study = json.loads((folder / "study.json").read_text()) | {"budgets": list(shares), "runs": []}
+    for share in shares:
+        cut = tuple(replace(arm, top=arm.top - 0.1 * (1 - share)) for arm in arms)
+        for run in fake_runs(cut, seeds=seeds):
+            run.settings["recipe"] = run.settings["recipe"] | {"budget": {"amount": share * EPOCHS, "unit": "epochs"}}
+            study["runs"].append(run_name(run.settings))
+            if share != 1.0:
+                write_run(folder, run)
+    (folder / "study.json").write_text(json.dumps(study))
+    return folder
+
+
+def _entry(arm: Arm) -> dict[str, Any]:
+    return {"label": arm.label, "kind": arm.kind, "given": arm.settings} | ({"placebo": True} if arm.placebo else {})
 
 
 def fake_runs(
@@ -108,7 +129,7 @@ def fake_run(arm: Arm, world: World, seed: int, evaluations: int = 20, order: in
     rows = [_evaluation(arm, world, seed, place, evaluations) for place in range(evaluations + 1)]
     settings = {
         "rules": RULES,
-        "sampler": {"label": arm.label, "kind": arm.kind, "settings": arm.settings},
+        "sampler": {"label": arm.label, "kind": arm.kind, "settings": arm.settings} | ({"placebo": True} if arm.placebo else {}),
         "scenario": {"label": world.label, "kind": world.kind, "settings": {"rate": world.wrong}},
         "recipe": RECIPE | {"evaluations": evaluations},
         "seed": seed,
@@ -132,6 +153,7 @@ def _evaluation(arm: Arm, world: World, seed: int, place: int, evaluations: int)
         "forwards": round(backwards * (1 + arm.probes)),
         "backwards": round(backwards),
         "flops": share * BUDGET,
+        **({"auxiliary_flops": arm.auxiliary * BUDGET * (place > 0)} if arm.auxiliary else {}),
         "seconds": backwards * 1e-3,
         "lr": 0.1 * (1 - share),
         "train_loss": 2.3 * (1 - accuracy) if place else None,
@@ -175,6 +197,7 @@ def _result(arm: Arm, world: World, seed: int, rows: list[dict[str, Any]], order
             "forwards": {"train": last["backwards"], "probe": round(last["backwards"] * arm.probes), "perturb": 0},
             "backwards": last["backwards"],
             "flops": BUDGET,
+            "auxiliary": {"forwards": 0, "backwards": 0, "flops": arm.auxiliary * BUDGET},
             "flops_per_forward": FORWARD,
             "flops_per_backward": BACKWARD,
             "budget_flops": BUDGET,

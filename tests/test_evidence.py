@@ -27,7 +27,8 @@ def summary_of(runs: list[RunRecords], planned: list[RunRecords] | None = None) 
 
     def plugins(key: str) -> list[dict[str, Any]]:
         found = {run.settings[key]["label"]: run.settings[key] for run in planned}
-        return [{"label": label, "kind": entry["kind"], "given": {}} for label, entry in found.items()]
+        same = {"given": {}}
+        return [{"label": label, "kind": e["kind"], "placebo": e.get("placebo", False)} | same for label, e in found.items()]
 
     study = {
         "rules": RULES,

@@ -8,10 +8,14 @@ import re
 import pytest
 
 from _fake_study import UNIFORM, Arm, World, fake_runs
+from robuststream.evidence.intervals import Interval
+from robuststream.evidence.placebos import placebos
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import StudySummary
 from robuststream.reporting.matrix import matrix_table
-from robuststream.reporting.verdict import accuracy_side, speed_side, verdicts
+from robuststream.reporting.sides import accuracy_side, judge, placebo_speed_side, speed_side
+from robuststream.reporting.verdict import verdicts
+from robuststream.reporting.versus import placebo_rows
 from test_evidence import summary_of
 
 BASE = dataclasses.replace(UNIFORM, jitter=0.06)
@@ -54,15 +58,102 @@ def test_nothing_is_rarely_called_something() -> None:
     summary = study(ARM, 5, tuple(World(f"world {place}") for place in range(200)))
     for side in (speed_side, accuracy_side):
         sides = [side(scenario.arms[1]) for scenario in summary.scenarios]
-        assert 1 <= sides.count("better") + sides.count("worse") <= 20
-        assert set(sides) == {"better", "worse", "open"}
+        assert 1 <= sides.count("up") + sides.count("down") <= 20
+        assert set(sides) == {"up", "down", "open"}  # five seeds claim nothing
 
 
 def test_a_planted_harm_is_named() -> None:
-    text = text_of(study(dataclasses.replace(ARM, speed=0.75, top=0.885)))
+    text = text_of(study(dataclasses.replace(ARM, speed=0.75, top=0.885), seeds=20))
     assert "Slower than uniform: mine." in text
     assert "above uniform: nobody; below: mine." in text
     assert "as fast" not in text
+
+
+def test_five_seeds_report_what_ten_would_claim() -> None:
+    """The planted gain of 1.3 has an interval above 1 with five seeds as with ten; the word 'less compute' is for ten."""
+    arm = dataclasses.replace(ARM, speed=1.3)
+    few, enough = study(arm, seeds=5), study(arm, seeds=10)
+    assert [speed_side(summary.scenarios[0].arms[1]) for summary in (few, enough)] == ["up", "better"]
+    text = text_of(few)
+    assert "**No sampler may be claimed to reach 95 % of uniform's gain with less compute than uniform.**" in text
+    assert re.search(r"\*\*Reported, not claimed, to be ahead in compute\*\*: mine 1\.\d\d× \[1\.\d\d, 1\.\d\d\]\.", text)
+    assert "5 seeds: reported, not claimed" in text
+    assert "as fast" not in text
+    cell = matrix_table(few).splitlines()[3].split("|")[2].strip()
+    assert cell.startswith("reported 1.")
+    assert "**" not in cell
+    assert matrix_table(enough).splitlines()[3].split("|")[2].strip().startswith("**faster 1.")
+
+
+def test_a_harm_in_five_seeds_is_reported_not_claimed() -> None:
+    text = text_of(study(dataclasses.replace(ARM, top=0.85), seeds=5))
+    assert "Test accuracy, reported and not claimed: above uniform: nobody; below: mine." in text
+    assert "**Test accuracy at the end:**" not in text
+
+
+def test_a_claim_must_survive_holm_over_the_arms() -> None:
+    """Ten seeds give no p below 2 / 2^10: with 30 arms Holm leaves .059, so even a planted 1.3 can only be reported."""
+    fast = dataclasses.replace(ARM, speed=1.3)
+    others = [dataclasses.replace(ARM, label=f"other {place}", kind=f"k{place}") for place in range(29)]
+    summary = summary_of(fake_runs((BASE, fast, *others), seeds=10))
+    mine = summary.scenarios[0].arms[1]
+    assert mine.speedups[HEADLINE].p == pytest.approx(30 * 2 / 2**10, rel=1e-6)
+    assert speed_side(mine) == "up"
+    text = text_of(summary)
+    assert "10 seeds: too few to claim anything of 30 arms" in text
+    assert "is .059; 11 seeds would do" in text
+
+
+@pytest.mark.parametrize(
+    ("ends", "pairs", "p", "side"),
+    [
+        ((1.1, 1.4), 10, 0.002, "better"),
+        ((1.1, 1.4), 9, 0.004, "up"),
+        ((1.1, 1.4), 10, 0.05, "up"),
+        ((1.1, 1.4), 10, None, "up"),
+        ((0.9, 1.4), 10, 0.002, "open"),
+        ((1.0, 1.4), 10, 0.002, "open"),
+        ((0.6, 0.9), 10, 0.002, "worse"),
+        ((0.6, 0.9), 5, 0.062, "down"),
+        (None, 4, None, "ahead"),
+    ],
+)
+def test_every_condition_of_a_claim_is_needed(ends: tuple[float, float] | None, pairs: int, p: float | None, side: str) -> None:
+    assert judge(1.2, Interval(*ends) if ends else None, 1.0, pairs, p) == side
+
+
+# Placebos (rule 9)
+
+
+def test_a_choice_that_helps_is_told_from_one_that_does_not() -> None:
+    """Both selectors are 1.3 times as fast as uniform; of one the placebo is as fast as itself."""
+    knows = dataclasses.replace(ARM, label="knows", kind="knows", speed=1.3)
+    counts = dataclasses.replace(ARM, label="counts", kind="counts", speed=1.3)
+    chance = dataclasses.replace(knows, label="knows-placebo", speed=1.0, placebo=True)
+    equal = dataclasses.replace(counts, label="counts-placebo", placebo=True)
+    summary = summary_of(fake_runs((BASE, knows, chance, counts, equal), seeds=12, evaluations=200))
+    assert [one.sampler for one in summary.placebos] == ["knows", "counts"]
+    assert [placebo_speed_side(one) for one in summary.placebos] == ["better", "open"]
+    text = text_of(summary)
+    assert (
+        "**Against their placebos** (the same shares, chosen at random), in accuracy or compute: choosing helps: knows in clean."
+        in text
+    )
+    rows = placebo_rows(summary)
+    assert rows[1][:2] == ["clean", "knows"]
+    assert rows[1][6].startswith("**1.") and not rows[2][6].startswith("**")  # noqa: PT018
+    nothing = summary_of(fake_runs((BASE, counts, equal), seeds=12, evaluations=200))
+    assert "no sampler's choice was shown to matter" in text_of(nothing)
+
+
+def test_a_placebo_stands_beside_the_arm_of_its_own_settings() -> None:
+    entries = [
+        {"label": "a", "kind": "plb", "given": {"warmup_epochs": 1}},
+        {"label": "b", "kind": "plb", "given": {"warmup_epochs": 2}},
+        {"label": "fake b", "kind": "plb", "given": {"warmup_epochs": 2}, "placebo": True},
+        {"label": "fake c", "kind": "lb", "given": {}, "placebo": True},
+    ]
+    assert placebos({"samplers": entries}) == {"b": "fake b"}
 
 
 def test_too_few_seeds_are_indicative_and_have_no_interval() -> None:
