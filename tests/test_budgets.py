@@ -100,7 +100,7 @@ def test_the_report_has_the_curve_and_others_have_none(tmp_path: Path) -> None:
     summary = summarise(study, runs)
     text = render(context(study, runs, summary))
     assert "## By budget" in text
-    assert "2 samplers × 1 scenarios × 5 seeds × 3 budgets" in text
+    assert "2 samplers × 1 scenario × 5 seeds × 3 budgets" in text
     rows = tradeoff_rows(summary, "epochs")
     assert rows[0] == ["scenario", "sampler", "2.5 epochs", "5 epochs", "10 epochs"]
     assert rows[2][4] == "**91.00 ± 0.63** (+2.00 [+2.00, +2.00])"

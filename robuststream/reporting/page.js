@@ -8,6 +8,7 @@ const state = {
 };
 const place = new Map(DATA.samplers.map((sampler, i) => [sampler.label, i]));
 const color = (label) => `var(--s${place.get(label)})`;
+const hollow = (label) => DATA.samplers[place.get(label)].placebo;
 const worlds = () => DATA.scenarios.filter((world) => !state.scenario || world.label === state.scenario);
 const visible = (row) => state.shown.has(row.sampler) && (!state.scenario || row.scenario === state.scenario);
 
@@ -197,7 +198,7 @@ function point(cell, drawn, x) {
     speed && speed[1] !== null ? bar(drawn.px(speed[1]), drawn.px(speed[2]), py, py) : "",
     cell.gap[1] !== null ? bar(px, px, drawn.py(cell.gap[1]), drawn.py(cell.gap[2])) : "",
     svg("path", { class: "point", d: shape(cell.scenario), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, tabindex: "0", role: "button",
-      "aria-label": told, style: `fill:${color(cell.sampler)}`, onpointerenter: show, onpointerleave: hide, onfocus: show, onblur: hide, onclick: open,
+      "aria-label": told, style: hollow(cell.sampler) ? `fill:var(--card);stroke:${color(cell.sampler)};stroke-width:2` : `fill:${color(cell.sampler)}`, onpointerenter: show, onpointerleave: hide, onfocus: show, onblur: hide, onclick: open,
       onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open(); } } }));
 }
 

@@ -55,6 +55,7 @@ def _samplers(study: dict[str, Any], summary: StudySummary, finished: Sequence[R
                 "label": label,
                 "kind": entry["kind"],
                 "color": None if label == summary.baseline else look[label].color,
+                "placebo": look[label].hollow,
                 "dash": _dash(look[label].stroke),
                 "settings": _leaves(full.get(label, entry["given"])),
             }

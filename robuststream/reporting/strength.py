@@ -39,7 +39,7 @@ def strength(summary: StudySummary) -> str:
     if seeds < CLAIM_PAIRS:
         return (
             f"**{seeds} seeds: reported, not claimed.** An interval can be given; a claim asks for {CLAIM_PAIRS} "
-            f"(the smallest p that {seeds} seeds can give is {2 / 2**seeds:.3f})."
+            f"(the smallest p that {seeds} seeds can give is {p_value(2 / 2.0**seeds)})."
         )
     arms = max(sum(arm.gap is not None for arm in scenario.arms) for scenario in summary.scenarios)
     least = min(1.0, arms * 2 / 2.0**seeds)

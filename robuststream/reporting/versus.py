@@ -13,8 +13,8 @@ PLACEBO_CAPTION = (
     "*A placebo is the sampler itself on signals that are dealt at random among the examples of every pass: it hides, skips or "
     "keeps the same shares at the same price, and only who is chosen is chance. Gap: the sampler's test accuracy less its "
     f"placebo's; speed-up: the placebo's cost over the sampler's, in charged FLOPs to {HEADLINE[0]}. Paired by seed with 95 % "
-    "intervals; p by sign-flip test, adjusted by Holm for the rows. **Bold** as above. What a sampler does no better than its "
-    "placebo is not the merit of its choice.*"
+    "intervals; p by sign-flip test, adjusted by Holm for the rows. **Bold** is a claim: at least 10 pairs, an interval without "
+    "'no difference', and p < .05. What a sampler does no better than its placebo is not the merit of its choice.*"
 )
 
 TRADEOFF_CAPTION = (

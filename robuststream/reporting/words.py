@@ -54,7 +54,8 @@ def asked(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRe
         f"{escape(recipe['data'])}, in accuracy and in compute, {_where(worlds)}? "
         f"Every run may spend {_budget(recipe, finished)}, choosing included."
     )
-    grid = f"{len(study['samplers'])} samplers × {len(worlds)} scenarios × {len(study['seeds'])} seeds"
+    counted = {"sampler": study["samplers"], "scenario": worlds, "seed": study["seeds"]}
+    grid = " × ".join(f"{len(some)} {name}{'s' * (len(some) != 1)}" for name, some in counted.items())
     grid += f" × {len(budgets)} budgets" if len(budgets := shares(study)) > 1 else ""
     return f"{question} {grid}; {summary.finished} of {summary.planned} runs have finished. {_read(finished)}".rstrip()
 

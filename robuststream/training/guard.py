@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 
 class RulesBroken(RuntimeError):
@@ -29,6 +30,13 @@ def untouched_globals(who: str) -> Iterator[None]:
             raise RulesBroken(f"{who} changed {what}: plug-ins draw from their own generator and set no global flag")
 
 
+def in_train_mode(network: nn.Module, who: str) -> None:
+    """Raise RulesBroken where `who` left a part of the network in eval mode: the step after it would train another network."""
+    for name, module in network.named_modules():
+        if not module.training:
+            raise RulesBroken(f"{who} left {name or 'the network'} in eval mode: plug-ins put a module's mode back as it was")
+
+
 def _globals() -> dict[str, Any]:
     numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 -- only read, to see that nobody drew from it
     return {
@@ -40,6 +48,9 @@ def _globals() -> dict[str, Any]:
         "Python's global generator": random.getstate(),
         "torch.backends.cudnn.benchmark": torch.backends.cudnn.benchmark,
         "torch.backends.cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "torch.backends.cudnn.enabled": torch.backends.cudnn.enabled,
+        "torch.backends.cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
+        "the matmul precision": torch.get_float32_matmul_precision(),
         "torch.use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "the default dtype": torch.get_default_dtype(),
         "gradient mode": torch.is_grad_enabled(),

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from robuststream.config import Recipe
-from robuststream.contracts import Batch, Lesson, Signals
+from robuststream.contracts import Batch, Lesson, Scenario, Signals
 from robuststream.errors import UserError
+from robuststream.training.guard import in_train_mode
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
 
@@ -46,6 +47,8 @@ def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: T
 
     clock.to("perturb")
     images = scenario.perturb(world.network, images, labels)
+    if type(scenario).perturb is not Scenario.perturb:
+        in_train_mode(world.network, f"{type(scenario).__name__}.perturb")
 
     clock.to("forward")
     lesson = scenario.learn(
