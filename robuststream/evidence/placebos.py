@@ -37,5 +37,6 @@ def placebos(study: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _method(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return entry["kind"], entry["given"]
+def _method(entry: dict[str, Any]) -> dict[str, Any]:
+    """The kind, the hyperparameters, and whatever else an arm may have but its name."""
+    return {key: value for key, value in entry.items() if key not in ("label", "placebo") and value is not None}
