@@ -150,6 +150,13 @@ def test_the_profile_of_planted_costs_has_the_area_that_geometry_says() -> None:
     assert profile_score([1.3, 2.9, 5.0]) == pytest.approx(area, abs=1e-3)
 
 
+def test_the_profile_is_rliables_score_distribution_of_negated_ratios() -> None:
+    """rliable 1.2.0 (with pandas 2): score_distributions(-ratios, -RATIOS - 1e-9), which counts scores above a threshold."""
+    first, second = [1.0, 1.2, 2.5, 4.5], [1.5, 1.0, 1.0, math.inf]
+    assert [within(first, ratio) for ratio in RATIOS] == [0.25, 0.25, 0.5, 0.5, 0.5, 0.75, 0.75]
+    assert [within(second, ratio) for ratio in RATIOS] == [0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75]
+
+
 def test_the_median_cost_is_infinite_where_half_missed() -> None:
     assert median_cost({0: 1.0, 1: 3.0, 2: None}) == 3.0
     assert median_cost({0: 1.0, 1: None}) == math.inf
