@@ -155,7 +155,9 @@ class Streaming(Sampler):
         return probability if self.mix == 0 else (1.0 - self.mix) * probability + self.mix / self.pool.size
 
     def stored_values(self) -> Tensor | None:
-        return self.tree_.values if self.valued_ else None
+        if not self.valued_:
+            return None
+        return self.tree_.values if self.temper == 1.0 else self.tree_.values ** (1.0 / self.temper)
 
     def draw_probability(self) -> Tensor | None:
         return self._mixed(self.tree_.probability())

@@ -135,7 +135,8 @@ class StreamingTwin(Twin):
         return newest
 
     def stored_values(self) -> list[float] | None:
-        return self.population
+        """As the method measures them: the exponent is undone."""
+        return None if self.population is None else [value ** (1.0 / self.temper) for value in self.population]
 
     def probability(self) -> list[float]:
         """p_i = b_i / sum_j b_j, eq. 2; uniform before there are values and when all are zero; a share `mix` is uniform."""
@@ -190,6 +191,9 @@ class PoDTwin(StreamingTwin):
     def update(self, population: list[float], signals: TwinSignals) -> None:
         super().update(population, signals)
         to_sum_one(population, self.everyone)
+
+    def stored_values(self) -> list[float] | None:
+        return self.population
 
     def within(self, newest: dict[int, float]) -> dict[int, float]:
         """Class `experiment` of the group's code: first the batch sums to 1, then the whole vector."""
