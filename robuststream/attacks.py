@@ -55,8 +55,8 @@ def attack(
 
     The network takes images in [0, 1] to logits, normalises inside, and is in eval mode meanwhile. Modes of its modules,
     `requires_grad` and gradients of its parameters and every global generator are afterwards what they were; what is drawn
-    depends on `seed` alone. Reads values back to the host. Raises UserError for an unknown name, an eps outside 0 to 1 and
-    images outside [0, 1].
+    depends on `seed` alone. Reads values back to the host.
+    Raises UserError for an unknown name, an eps outside 0 to 1 and images outside [0, 1].
     """
     require(name)
     if not 0.0 <= eps <= 1.0:

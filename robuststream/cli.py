@@ -103,6 +103,23 @@ def tune(
 
 
 @app.command()
+def attack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a finished run's folder, as in reports/STUDY/runs/NAME")],
+    eps: Annotated[str, typer.Option(help="radius of the L-infinity ball on images in [0, 1], as in 8/255 or 0.1")],
+    attacks: Annotated[str, typer.Option("--attack", help="names with commas: fgsm, pgd, apgd-ce, square, autoattack")] = "pgd",
+    examples: Annotated[int, typer.Option(help="at most so many test examples, evenly spaced")] = 1000,
+) -> None:
+    """Attack a finished run's network and add its robust accuracy to the run's record."""
+    from robuststream.reporting.robustness import told
+    from robuststream.study.attacking import attack_run
+
+    for line in told(attack_run(run, attacks, eps, examples)):
+        print(line)
+    if (run.parent.parent / "study.json").exists():
+        print(f"recorded; try: robuststream report {run.parent.parent}")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="a study's folder, as in reports/noisy-labels")],
     watch: Annotated[bool, typer.Option("--watch", help="rebuild whenever runs finish, until all have or Ctrl-C")] = False,

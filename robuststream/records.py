@@ -1,8 +1,8 @@
 """The bridge between the towers: what a run writes down and a report reads. Folders are the only truth. No torch here.
 
 A run owns `STUDY/runs/NAME/`: `settings.json`, `records.jsonl` (one line per evaluation, append-only), `checkpoint.pt` and the
-one before it while it is under way, and `result.json`, written last; `failed.txt` says why it failed when it was last tried.
-Every whole file is written beside, synced, then renamed.
+one before it while it is under way, `network.pt` (the final weights), and `result.json`, written last; `failed.txt` says why it
+failed when it was last tried. Every whole file is written beside, synced, then renamed.
 
 An evaluation (a line of records.jsonl; null where a figure has no meaning for the run):
     step, spent (share of the budget), forwards, backwards (examples), flops, seconds (on the clock), lr,
@@ -51,6 +51,9 @@ from robuststream.errors import UserError
 
 RULES = "1.0"
 """Version of the rules of measurement. A report refuses to mix versions."""
+
+NETWORK = "network.pt"
+"""A finished run's weights after its last step, in its folder."""
 
 ARCHIVE = "runs.jsonl.gz"
 """Every finished run of a study as one line: what is kept of a study when its run folders are not."""

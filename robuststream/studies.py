@@ -87,7 +87,7 @@ def _study(where: str, raw: dict[str, Any]) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{where}: {_one_line(error)}") from None
+        raise UserError(f"{where}: {one_line(error)}") from None
 
 
 def _plugin(section: str, label: Any, entry: Any) -> dict[str, Any]:
@@ -223,7 +223,8 @@ def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
     place[keys[-1]] = value
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError) -> str:
+    """The first mistake that pydantic found, as the rest of an error sentence."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

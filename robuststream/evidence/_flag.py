@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from robuststream.records import RunRecords
 
-Doubt = Literal["accuracy", "speed-up", "seconds", "enrichment", "everything"]
+Doubt = Literal["accuracy", "speed-up", "seconds", "enrichment", "robust accuracy", "everything"]
 
 
 class Place(NamedTuple):

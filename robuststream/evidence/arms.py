@@ -177,7 +177,11 @@ def paired_gap(runs: Sequence[RunRecords], uniform: Sequence[RunRecords]) -> Gap
         return {seed: value for seed, value in found.items() if value is not None}
 
     own, base = accuracy(runs), accuracy(uniform)
-    points = [100 * (own[seed] - base[seed]) for seed in own if seed in base]
+    return paired_points([100 * (own[seed] - base[seed]) for seed in own if seed in base])
+
+
+def paired_points(points: Sequence[float]) -> Gap | None:
+    """From differences on paired seeds; None where there are none."""
     return Gap(fmean(points), t_interval(points), len(points), sign_flip_p(points)) if points else None
 
 

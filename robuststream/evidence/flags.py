@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from robuststream.evidence._flag import Cells, Flag, Place, result_of
 from robuststream.evidence.clock import data_bound, drift, evaluation_heavy
 from robuststream.evidence.speedup import Ladder, number
+from robuststream.evidence.suspicion import suspicions
 from robuststream.records import RunRecords
 
 __all__ = ["Flag", "Place", "study_flags"]
@@ -34,6 +35,7 @@ def study_flags(
         data_bound(cells),
         evaluation_heavy(cells),
         drift(cells),
+        *suspicions(cells),
     ]
     return tuple(flag for flag in found if flag is not None)
 

@@ -23,7 +23,8 @@ Format = Literal["csv", "parquet", "latex", "json"]
 
 FORMATS: tuple[str, ...] = get_args(Format)
 
-_LEFT_OUT = ("labels.matrix", "labels.per_class", "last.test_per_class", "rules")  # no single figure, or the same in every run
+_LEFT_OUT = ("labels.matrix", "labels.per_class", "last.test_per_class", "rules", "robust")
+"""No single figure, or the same in every run."""
 
 
 def export(folder: Path, form: str, out: Path | None = None) -> str | None:
@@ -80,9 +81,16 @@ def _row(run: RunRecords, rungs: Ladder | None) -> dict[str, Any]:
     row |= {f"scenario.{key}": value for key, value in flat(run.settings["scenario"]["settings"])}
     row |= {key: value for key, value in flat(result) if key not in _LEFT_OUT and key.partition(".")[0] != "scenario"}
     row |= {f"figure.{name}": value for name, value in result.get("scenario", {}).items()}
+    for found in result.get("robust", []):
+        row |= {f"robust.eps{found['eps']:.4g}.{name}": count / found["examples"] for name, count in _standing(found).items()}
     for rung, target in (rungs.targets if rungs else {}).items():
         row |= {f"cost.{rung}.{key}": cost_to_target(run.evaluations, target, key) for key in (*CURRENCIES, "spent")}
     return {key: str(value) if isinstance(value, (list, dict)) else _plain(value) for key, value in row.items() if value != {}}
+
+
+def _standing(found: dict[str, Any]) -> dict[str, int]:
+    """How many of the examples were correct: of the clean ones, after each attack, and after all."""
+    return {"clean": found["clean"], **found["attacks"], "worst": found["standing"].count("1")}
 
 
 def _csv(table: Sequence[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from robuststream.records import RunRecords
 from robuststream.reporting.by_budget import budget_caption, by_budget
 from robuststream.reporting.curves import Curve, band, curve
 from robuststream.reporting.histograms import caption, histograms, stored_values
+from robuststream.reporting.robustness import draw_planes
 from robuststream.reporting.style import REFERENCE, Drawn, Look, Who, drawn_line, file_name, grid, legend, looks, save, styled
 
 _COLUMNS = 3
@@ -89,6 +90,8 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
             if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
                 save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
+            if kind.name == _CLOSE:
+                found += draw_planes(summary, finished, _looks(summary), folder, pdf)
         if summary.tradeoffs:
             save(by_budget(summary, _looks(summary), unit), "tradeoff", folder, pdf)
             found.append(Drawn("tradeoff", "Accuracy by budget", budget_caption(summary)))

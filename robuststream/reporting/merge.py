@@ -9,7 +9,7 @@ from typing import Any
 
 from robuststream.errors import UserError
 from robuststream.evidence.tradeoff import shares
-from robuststream.records import RunRecords, make_folder, read_study, run_name, write_json, write_text
+from robuststream.records import NETWORK, RunRecords, make_folder, read_study, run_name, write_bytes, write_json, write_text
 
 _ALIKE = ("name", "recipe", "device")
 """What the parts of a study must agree in, beside every sampler and scenario that they share."""
@@ -32,7 +32,7 @@ def merge(out: Path, parts: Sequence[Path]) -> tuple[int, int]:
     runs = _runs([(part, own) for part, _, own in read])
     make_folder(out)
     for name, run in runs.items():
-        _write_run(out / "runs" / name, run)
+        _write_run(out / "runs" / name, run, [part / "runs" / name / NETWORK for part in parts])
     write_json(out / "study.json", study)
     return len(runs), len(study["runs"])
 
@@ -88,9 +88,11 @@ def _runs(parts: Sequence[tuple[Path, Sequence[RunRecords]]]) -> dict[str, RunRe
     return found
 
 
-def _write_run(folder: Path, run: RunRecords) -> None:
-    """The result last, as a run itself does it."""
+def _write_run(folder: Path, run: RunRecords, networks: Sequence[Path]) -> None:
+    """The result last, as a run itself does it; with the network where some part has kept it."""
     folder.mkdir(parents=True)
     write_json(folder / "settings.json", run.settings)
     write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in run.evaluations))
+    if network := next((path for path in networks if path.exists()), None):
+        write_bytes(folder / NETWORK, network.read_bytes())
     write_json(folder / "result.json", run.result)

@@ -13,7 +13,7 @@ from robuststream.evidence.flags import Flag
 from robuststream.evidence.summary import ScenarioSummary, StudySummary, in_order, summarise
 from robuststream.evidence.tradeoff import at_whole_budget
 from robuststream.records import RunRecords, read_failures, read_study, write_archive, write_text
-from robuststream.reporting import classes, matrix, origin, tables, versus, words
+from robuststream.reporting import classes, matrix, origin, robustness, tables, versus, words
 from robuststream.reporting.markdown import NONE, escape
 from robuststream.reporting.verdict import verdicts
 
@@ -99,18 +99,25 @@ def _told(number: int, flag: Flag) -> dict[str, Any]:
 
 
 def _figures(drawn: Sequence[Drawn]) -> dict[str, list[dict[str, Any]]]:
-    """Numbered in the order of the page: the main one, the speed-ups', then what was drawn."""
+    """Numbered in the order of the page: the main one, the speed-ups', those of robustness, then what was drawn."""
     told = [
         {"number": number, "name": figure.name, "title": escape(figure.title), "caption": figure.caption}
         for number, figure in enumerate(drawn, 1)
     ]
     placed = {name: [figure for figure in told[1:] if figure["name"] == name] for name in ("accuracy-close", "tradeoff")}
-    details = [figure for figure in told[1:] if figure["name"] not in placed]
-    return {"main_figure": told[:1], "close": placed["accuracy-close"], "curves": placed["tradeoff"], "details": details}
+    planes = [figure for figure in told[1:] if figure["name"].startswith("robust-plane")]
+    details = [figure for figure in told[1:] if figure["name"] not in placed and figure not in planes]
+    return {
+        "main_figure": told[:1],
+        "close": placed["accuracy-close"],
+        "curves": placed["tradeoff"],
+        "planes": planes,
+        "details": details,
+    }
 
 
 def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any]:
-    overlapping = side_by_side(finished)
+    overlapping, robust = side_by_side(finished), robustness.section(summary, finished)
     return {
         "verdicts": verdicts(summary),
         "matrix": matrix.matrix_table(summary) if summary.baseline else "",
@@ -137,7 +144,8 @@ def _results(study: dict[str, Any], summary: StudySummary, finished: Sequence[Ru
         "phases": tables.phase_table(summary),
         "counters": tables.counter_table(summary),
         "noise": {"table": origin.noise_table(finished), "matrices": origin.matrices(finished)},
-        "glossary": words.GLOSSARY.items(),
+        "robust": robust,
+        "glossary": (words.GLOSSARY | (robustness.GLOSSARY if robust else {})).items(),
     }
 
 

@@ -100,15 +100,18 @@ class Checkpoints:
         records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in sound[:kept]))
         return state
 
+    def keep_network(self, weights: dict[str, Tensor]) -> None:
+        """The final weights, for whoever attacks the network or looks into it once the run is over."""
+        content = _packed({name: value.cpu() for name, value in weights.items()})
+        records.write_bytes(self.path.with_name(records.NETWORK), content)
+
     def save(self, state: dict[str, Any]) -> None:
         """The last one stays as the older; records first, since a checkpoint counts them."""
         began = time.monotonic()
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
         records.sync(self.records)
         if self.path.exists():
             self.path.replace(self.older)
-        records.write_bytes(self.path, _sealed(buffer.getvalue()))
+        records.write_bytes(self.path, _sealed(_packed(state)))
         self._last = time.monotonic()
         self._cost = self._last - began
 
@@ -120,6 +123,12 @@ class Checkpoints:
         """Once the result is written."""
         for path in (self.path, self.older):
             path.unlink(missing_ok=True)
+
+
+def _packed(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 _SEAL = b"robuststream checkpoint sha256 "

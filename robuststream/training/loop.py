@@ -136,6 +136,9 @@ class _Run:
         world, best = self.world, self.progress.best
         assert best is not None
         now = {name: value.clone() for name, value in world.bare.state_dict().items()}
+        world.clock.to("checkpoint")
+        self.checkpoints.keep_network(now)
+        world.clock.to("evaluation")
         under_attack: dict[str, Any] = {}
         at_last, at_best = world.test.read(
             world.bare, [now, best.weights], world.scenario, lambda test: under_attack.update(self._under_attack(test))

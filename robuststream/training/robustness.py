@@ -5,35 +5,52 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robuststream.attacks import PARTS, STANDARD, Strength, attack, evaluating
-from robuststream.config import Robust
+from robuststream.attacks import FEWEST_CLASSES, PARTS, STANDARD, Strength, attack, evaluating
+from robuststream.config import Robust, RunSettings
 from robuststream.contracts import Split
 from robuststream.data.batches import Batches
+from robuststream.data.splits import load_splits
+from robuststream.errors import UserError
+from robuststream.training.blueprint import Blueprint
+from robuststream.training.precision import Precise
+from robuststream.training.streams import stream_seed
 from robuststream.training.suspicion import network_flags, square_flag
 
 CHUNK = 250
 """Examples attacked at a time: the authors' number. Part of what decides the bits, so it is the same on every device."""
 
 
-def measure(network: nn.Module, test: Split, robust: Robust, seed: int, strength: Strength = STANDARD) -> dict[str, Any]:
+def measure(
+    network: nn.Module,
+    test: Split,
+    robust: Robust,
+    seed: int,
+    strength: Strength = STANDARD,
+    known: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """How many of the chosen test examples stay correct under attack, as a result records it (see `records`).
 
-    Worst case: an example counts as correct after an attack if no attack so far has fooled the network on it. The network
-    stays as it was, its modules' modes included.
+    Worst case: an example counts as correct after an attack if no attack so far has fooled the network on it. `known` are
+    earlier measurements of the same network: one of the same eps and examples is gone on with. The network stays as it was.
     """
     rows = evenly_spaced(len(test.labels), robust.examples).to(test.labels.device)
+    subset = hashlib.sha256(test.rows[rows].cpu().numpy().tobytes()).hexdigest()[:16]
     images, labels = Batches(test).plain(rows)
+    for old in known:
+        if (old["eps"], old["subset"]) == (robust.eps, subset):
+            return press(old, network, images, labels, robust.attacks, seed, strength)
     standing = correct(network, images, labels)
     found = {
         "eps": robust.eps,
         "examples": len(rows),
         "of": len(test.labels),
-        "subset": hashlib.sha256(test.rows[rows].cpu().numpy().tobytes()).hexdigest()[:16],
+        "subset": subset,
         "clean": int(standing.sum()),
         "standing": as_text(standing),
         "attacks": {},
@@ -93,6 +110,39 @@ def correct(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     with evaluating(network), torch.no_grad():
         found = [network(part).argmax(1) for part in images.split(CHUNK)]
     return torch.cat(found) == labels
+
+
+def possible(robust: Robust, num_classes: int) -> None:
+    """Refuse before anything is trained what no attack could do afterwards."""
+    if num_classes < FEWEST_CLASSES and any("apgd-t" in PARTS.get(name, (name,)) for name in robust.attacks):
+        raise UserError(
+            f"robust.attacks={','.join(robust.attacks)} is not possible (autoattack's targeted loss needs {FEWEST_CLASSES} "
+            f"classes, these data have {num_classes}; use apgd-ce and square)"
+        )
+
+
+def revive(run: RunSettings, weights: Path, data_hash: str) -> tuple[Precise, Split]:
+    """The network that a finished run left in a file of weights, and the run's test split.
+
+    Raises UserError where the file is damaged or of another network, or the data are not those with `data_hash`.
+    """
+    recipe, device = run.recipe, torch.device(run.device)
+    splits = load_splits(
+        recipe.data,
+        validation=recipe.validation,
+        train_size=recipe.train_size,
+        seed=stream_seed(run.seed, "split"),
+        device=device,
+    )
+    if splits.data_hash != data_hash:
+        raise UserError(f"the data of {recipe.data} have changed since the run was measured; run its study again")
+    network = Blueprint.of(recipe, splits.train).network(0, torch.Generator(device))
+    try:
+        network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
+    except Exception as error:  # whatever a torn or foreign file makes of the reader
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{weights} does not hold this run's network ({reason}); delete its folder and run it again") from None
+    return network, splits.test
 
 
 def evenly_spaced(size: int, most: int) -> Tensor:

@@ -23,6 +23,7 @@ from robuststream.training.label_facts import clean_labels, label_facts
 from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
 from robuststream.training.probe import PoolProbe
+from robuststream.training.robustness import possible
 from robuststream.training.streams import stream, stream_seed
 
 
@@ -59,6 +60,8 @@ def build_world(run: RunSettings) -> World:
         seed=stream_seed(seed, "split"),
         device=device,
     )
+    if recipe.robust is not None:
+        possible(recipe.robust, splits.train.num_classes)
     scenario = registry.load("scenarios", run.scenario.kind, Scenario)(**run.scenario.settings)
     sampler = registry.load("samplers", run.sampler.kind, Sampler)(**run.sampler.settings)
     learner = registry.load("learners", run.learner.kind, Learner)(**run.learner.settings) if run.learner else _plain()

@@ -1,0 +1,174 @@
+"""Robust accuracy in print: the lines of `attack`, the tables and the plane of a report. Absent where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robuststream.evidence.intervals import FEWEST_PAIRS, wilson
+from robuststream.evidence.robustness import ArmRobustness, Point, Price, Robustness, Standing, plane, prices, robustness
+from robuststream.evidence.speedup import HEADLINE
+from robuststream.evidence.summary import StudySummary
+from robuststream.records import RunRecords
+from robuststream.reporting.markdown import NONE, accuracy, escape, gap, quantity, share, table
+from robuststream.reporting.tables import marks
+
+if TYPE_CHECKING:
+    from robuststream.reporting.style import Drawn, Look
+
+NAMES = {"fgsm": "FGSM", "pgd": "PGD-20", "apgd-ce": "APGD-CE", "square": "Square", "autoattack": "AutoAttack"}
+"""As papers write them."""
+
+CAPTION = (
+    "*Accuracy on the test examples named above, in per cent, mean ± standard deviation over seeds, of the network after its "
+    "last step. Attacks follow one another from left to right and each sees only what the earlier ones left, so a column is "
+    "the worst case so far and the last one the worst case of all. Over examples: Wilson's 95 % interval at the mean, for "
+    f"other examples and these networks; over seeds: Student's from {FEWEST_PAIRS} seeds up, for other seeds and these "
+    "examples. The two answer different questions and are not joined. Gap: worst case less uniform's, paired by seed.*"
+)
+
+PRICE_CAPTION = (
+    "*Charged compute for one trained example, in multiples of a plain training step's; attacks during training are in it, the "
+    "measurement of robustness is not. The budget is the same everywhere, so a dearer scenario takes fewer steps.*"
+)
+
+GLOSSARY = {
+    "robust accuracy": "share of test examples that stay correctly classified under every attack that was tried within the ball.",
+    "eps": "radius of the ball around an image in which an attack may move each pixel (L-infinity), on a scale from 0 to 1.",
+    "Pareto front": "the samplers that no other beats in speed-up and robust accuracy together.",
+}
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """One measurement as lines for a terminal."""
+
+    def line(name: str, count: int) -> str:
+        ends = wilson(count, found["examples"])
+        return f"{name + ':':<18}{100 * count / found['examples']:6.2f} % [{100 * ends.low:.2f}, {100 * ends.high:.2f}]"
+
+    head = f"eps {found['eps']:.4g}, {found['examples']} of {found['of']} test examples, 95 % intervals over examples"
+    lines = [head, line("clean", found["clean"])]
+    lines += [line(f"after {NAMES.get(name, name)}", count) for name, count in found["attacks"].items()]
+    return [*lines, *(f"warning, {flag['kind']}: {flag['detail']}" for flag in found["flags"])]
+
+
+def section(summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, Any] | None:
+    """The report's section on robustness; None where no run was attacked, in training or afterwards."""
+    measured, priced = robustness(summary, finished), prices(summary, finished)
+    if not measured and not any(price.perturb for price in priced):
+        return None
+    return {
+        "targets": [{"title": _title(found), "table": robust_table(found, summary)} for found in measured],
+        "caption": CAPTION if measured else "",
+        "prices": price_table(priced),
+        "price_caption": PRICE_CAPTION,
+    }
+
+
+def _title(found: Robustness) -> str:
+    """What was measured, so that two figures are not compared that do not compare."""
+    at = found.target
+    which = "all" if at.examples == at.of else f"{at.examples} evenly spaced of the"
+    return f"eps {_fraction(at.eps)}, L-infinity, {which} {at.of} test examples (rows {at.subset})"
+
+
+def _fraction(eps: float) -> str:
+    """As the field writes a radius: in 255ths where it is one."""
+    steps = eps * 255
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 and round(steps) else f"{eps:.4g}"
+
+
+def robust_table(found: Robustness, summary: StudySummary) -> str:
+    """Clean and worst-case accuracy of every arm, after each attack and after all."""
+
+    def row(arm: ArmRobustness) -> list[str]:
+        doubt = marks(summary.flags, "robust accuracy", arm.scenario, arm.sampler)
+        base = arm.sampler == summary.baseline
+        return [
+            escape(arm.scenario),
+            escape(arm.sampler),
+            accuracy(arm.clean.share),
+            *(_after(arm.attacks.get(name), arm.clean.share.n) for name in found.attacks),
+            f"**{accuracy(arm.worst.share)}**{doubt}",
+            share(arm.worst.over_examples.low, None).removesuffix(" %") + " to " + share(arm.worst.over_examples.high, None),
+            _ends(arm.worst),
+            "baseline" if base else gap(arm.gap),
+        ]
+
+    names = [NAMES.get(name, escape(name)) for name in found.attacks]
+    headers = ["scenario", "sampler", "clean", *names, "worst case", "over examples", "over seeds", "gap, points"]
+    return table(headers, [row(arm) for arm in found.arms], left=2)
+
+
+def _after(one: Standing | None, runs: int) -> str:
+    """With the number of runs where not all have the attack."""
+    if one is None:
+        return NONE
+    return accuracy(one.share) + ("" if one.share.n == runs else f" (of {one.share.n} runs)")
+
+
+def _ends(one: Standing) -> str:
+    ends = one.over_seeds
+    return NONE if ends is None else f"{100 * max(0.0, ends.low):.1f} to {100 * min(1.0, ends.high):.1f} %"
+
+
+def price_table(priced: Sequence[Price]) -> str:
+    rows = [
+        [escape(one.scenario), escape(one.sampler), f"{one.per_example:.2f}×", f"{one.perturb:.2f}", quantity(one.steps)]
+        for one in priced
+    ]
+    headers = ["scenario", "sampler", "compute per trained example", "attack passes per trained example", "steps"]
+    return table(headers, rows, left=2)
+
+
+def draw_planes(
+    summary: StudySummary, finished: Sequence[RunRecords], look: dict[str, Look], folder: Path, pdf: bool
+) -> list[Drawn]:
+    """The plane speed-up x robust accuracy, one figure for each target, a panel for each scenario."""
+    from robuststream.reporting.style import Drawn, save
+
+    drawn = []
+    for place, found in enumerate(robustness(summary, finished), 1):
+        points = plane(found, summary)
+        if not any(len(own) > 1 for own in points.values()):
+            continue
+        name = f"robust-plane-{place}"
+        save(_plane(points, look), name, folder, pdf)
+        caption = (
+            f"Speed-up to {HEADLINE[0]} in charged FLOPs, and worst-case accuracy under attack ({_title(found)}). Bars are 95 % "
+            "intervals over seeds where there are any; the line joins the samplers that no other beats in both. Samplers without "
+            "a speed-up are left out."
+        )
+        drawn.append(Drawn(name, f"Speed and robustness: eps {_fraction(found.target.eps)}", caption))
+    return drawn
+
+
+def _plane(points: dict[str, list[Point]], look: dict[str, Look]) -> Any:
+    from robuststream.reporting.style import REFERENCE, grid
+
+    columns = min(len(points), 3)
+    figure, panels = grid(-(-len(points) // columns), columns, (5.2 if columns == 1 else 3.4, 3.3))
+    flat = [axes for row in panels for axes in row]
+    for axes, (scenario, own) in zip(flat, points.items(), strict=False):
+        axes.set_title(scenario)
+        front = sorted((one for one in own if one.front), key=lambda one: one.speed)
+        axes.plot([one.speed for one in front], [100 * one.worst.share.mean for one in front], color=REFERENCE, linewidth=0.8)
+        for one in own:
+            x, y = one.speed, 100 * one.worst.share.mean
+            across = [[x - one.speed_ends.low], [one.speed_ends.high - x]] if one.speed_ends else None
+            ends = one.worst.over_seeds
+            along = [[y - 100 * ends.low], [100 * ends.high - y]] if ends else None
+            axes.errorbar([x], [y], yerr=along, xerr=across, fmt="o", markersize=4, color=look[one.sampler].color, linewidth=0.9)
+            axes.annotate(one.sampler, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.margins(0.2)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="both", labelsize=7)
+        axes.set_xlabel("speed-up, charged FLOPs")
+    for row in panels:
+        row[0].set_ylabel("worst-case accuracy, %")
+    for spare in flat[len(points) :]:
+        spare.remove()
+    return figure
