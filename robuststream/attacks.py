@@ -23,6 +23,15 @@ from robuststream.hyperparameters import Hyperparameters, hyper
 PARTS = {"autoattack": ("apgd-ce", "apgd-t", "fab-t", "square")}
 """An attack that consists of others, each on what the earlier ones left correct [Croce and Hein, ICML 2020; version standard]."""
 
+MEANINGS = {
+    "fgsm": ("one step of eps along the sign of the gradient", "Goodfellow et al., ICLR 2015"),
+    "pgd": ("projected gradient ascent from a random start", "Madry et al., ICLR 2018"),
+    "apgd-ce": ("PGD on cross-entropy that halves its step by itself", "Croce and Hein, ICML 2020"),
+    "square": ("random search with squares of pixels; no gradient", "Andriushchenko et al., ECCV 2020"),
+    "autoattack": ("apgd-ce, apgd-t, fab-t and square, the standard version: what claims rest on", "Croce and Hein, ICML 2020"),
+}
+"""Name -> what it does, and its paper."""
+
 FEWEST_CLASSES = 4
 """What the targeted loss of APGD-T needs: it divides by a difference of the first to the third and fourth largest logits."""
 

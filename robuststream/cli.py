@@ -176,7 +176,8 @@ def merge(
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["samplers", "learners", "scenarios", "datasets", "models", "studies"], typer.Argument(help="what to list")
+        Literal["samplers", "learners", "scenarios", "datasets", "models", "attacks", "studies"],
+        typer.Argument(help="what to list"),
     ],
 ) -> None:
     """Show names, one-line meanings, papers, cost per step, and parameters with their defaults."""

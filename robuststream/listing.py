@@ -45,7 +45,9 @@ class Mine(Streaming):
 def print_listing(what: str) -> None:
     """Every name of a kind with its meaning, source, cost and parameters."""
     console = Console(highlight=False)
-    for title, facts in {"datasets": _datasets, "models": _models, "studies": _studies}.get(what, lambda: _plugins(what))():
+    for title, facts in {"datasets": _datasets, "models": _models, "attacks": _attacks, "studies": _studies}.get(
+        what, lambda: _plugins(what)
+    )():
         console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
         for fact in facts:
             console.print(f"    {escape(fact)}", soft_wrap=True)
@@ -125,6 +127,13 @@ def _models() -> list[Entry]:
         meaning, facts = read_docstring(cls)
         entries.append((f"{name}: {meaning}", facts + [f"{key}: {default}" for key, _, default in parameters_of(cls)]))
     return entries
+
+
+def _attacks() -> list[Entry]:
+    from robuststream.attacks import MEANINGS, Strength
+
+    entries = [(f"{name}: {meaning}", [f"Paper: {paper}"]) for name, (meaning, paper) in MEANINGS.items()]
+    return [*entries, ("how hard they try, in every measurement", _parameters(Strength))]
 
 
 def _datasets() -> list[Entry]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robuststream.attacks import PARTS, Strength, attack
 from robuststream.config import ATTACKS
 from robuststream.errors import UserError
+from robuststream.listing import print_listing
 
 QUICK = Strength(steps=5, iterations=5, queries=20)
 EPS = 0.1
@@ -200,6 +201,13 @@ def test_too_few_classes_for_a_targeted_loss(name: str) -> None:
     net, x = network(classes=3), images()
     with pytest.raises(UserError, match="needs 4 classes or more, this network has 3"):
         attack(name, net, x, labels(net, x), 0.01, seed=3, strength=QUICK)
+
+
+def test_every_attack_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_listing("attacks")
+    told = capsys.readouterr().out
+    assert all(f"{name}: " in told for name in ATTACKS)
+    assert "steps: 20 (>= 1)" in told
 
 
 def test_torchattacks_is_imported_by_an_attack_alone() -> None:

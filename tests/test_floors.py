@@ -42,7 +42,7 @@ ALLOWED = {
     "evidence": GROUND | BRIDGE,
     "reporting": GROUND | BRIDGE | {"evidence"},
     # the roof
-    "listing": FLOOR_0 | BRIDGE | {"sumtree", "data", "models", "study"},
+    "listing": FLOOR_0 | BRIDGE | {"attacks", "sumtree", "data", "models", "study"},
     "cli": FLOOR_0 | BRIDGE | {"data", "study", "reporting", "listing"},
     "__main__": {"cli"},
     "__init__": set(),

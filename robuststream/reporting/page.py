@@ -52,6 +52,7 @@ def render_page(study: dict[str, Any], summary: StudySummary, finished: Sequence
             "placebo_caption": as_html(told["placebo_caption"].strip("*")),
             "tradeoff": _cells(tradeoff_rows(summary, study["recipe"]["budget"]["unit"])),
             "tradeoff_caption": as_html(told["tradeoff_caption"].strip("*")),
+            "robust": _robust(told["robust"]),
             "across_caption": as_html(told["across_caption"].strip("*")),
             "caption": as_html(told["main_caption"].strip("*")),
             "data": as_json(page_data(study, summary, finished)),
@@ -62,6 +63,14 @@ def render_page(study: dict[str, Any], summary: StudySummary, finished: Sequence
 
 def _cells(rows: list[list[str]]) -> list[list[Markup]]:
     return [[as_html(cell) for cell in row] for row in rows]
+
+
+def _robust(section: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The tables of accuracy under attack, where there are any."""
+    if not section or not section["targets"]:
+        return None
+    targets = [{"title": as_html(target["title"]), "rows": _cells(target["rows"])} for target in section["targets"]]
+    return {"targets": targets, "caption": as_html(section["caption"].strip("*"))}
 
 
 def as_html(text: str) -> Markup:

@@ -58,8 +58,12 @@ def section(summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, 
     measured, priced = robustness(summary, finished), prices(summary, finished)
     if not measured and not any(price.perturb for price in priced):
         return None
+    rows = [robust_rows(found, summary) for found in measured]
     return {
-        "targets": [{"title": _title(found), "table": robust_table(found, summary)} for found in measured],
+        "targets": [
+            {"title": _title(found), "rows": own, "table": table(own[0], own[1:], left=2)}
+            for found, own in zip(measured, rows, strict=True)
+        ],
         "caption": CAPTION if measured else "",
         "prices": price_table(priced),
         "price_caption": PRICE_CAPTION,
@@ -79,8 +83,8 @@ def _fraction(eps: float) -> str:
     return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 and round(steps) else f"{eps:.4g}"
 
 
-def robust_table(found: Robustness, summary: StudySummary) -> str:
-    """Clean and worst-case accuracy of every arm, after each attack and after all."""
+def robust_rows(found: Robustness, summary: StudySummary) -> list[list[str]]:
+    """Headers, then clean and worst-case accuracy of every arm, after each attack and after all; cells are Markdown."""
 
     def row(arm: ArmRobustness) -> list[str]:
         doubt = marks(summary.flags, "robust accuracy", arm.scenario, arm.sampler)
@@ -98,7 +102,7 @@ def robust_table(found: Robustness, summary: StudySummary) -> str:
 
     names = [NAMES.get(name, escape(name)) for name in found.attacks]
     headers = ["scenario", "sampler", "clean", *names, "worst case", "over examples", "over seeds", "gap, points"]
-    return table(headers, [row(arm) for arm in found.arms], left=2)
+    return [headers, *(row(arm) for arm in found.arms)]
 
 
 def _after(one: Standing | None, runs: int) -> str:

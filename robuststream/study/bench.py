@@ -70,9 +70,10 @@ class Bench:
             told = f" (failed when last tried: {failure})" if failure else ""
             self.console.print(f"{'to do  ' if run.name in left else 'done   '} {run.name}{told}", markup=False, soft_wrap=True)
         seconds = estimate(self.to_do, self.jobs, self.threads)
+        without = " and without the attacks at the end of each" if self.study.recipe.robust else ""
         self.console.print(
             f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
-            f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run); results go to {self.folder}"
+            f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run{without}); results go to {self.folder}"
         )
         return DONE
 
