@@ -73,7 +73,8 @@ class Bench:
         without = " and without the attacks at the end of each" if self.study.recipe.robust else ""
         self.console.print(
             f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
-            f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run{without}); results go to {self.folder}"
+            f"{duration(seconds)} with {self.jobs} side by side (from the first steps of one run{without}); "
+            f"results go to {self.folder}"
         )
         return DONE
 
