@@ -6,15 +6,7 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from robuststream.errors import meant
 
@@ -146,13 +138,11 @@ class Recipe(_Strict):
     probe_mode: Literal["eval", "train"] = "eval"
     budget: Annotated[Budget, BeforeValidator(_budget)]
     evaluations: int = Field(20, ge=2, le=1000, description="evaluations, evenly over the budget")
-    robust: Robust | None = Field(None, description="accuracy under attack at the end of every run; null measures none")
-
-    @model_serializer(mode="wrap")
-    def _as_said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `robust` where it is not asked for: such a run keeps the identity that it had before there was any."""
-        found = dump(self)
-        return found if self.robust else {key: value for key, value in found.items() if key != "robust"}
+    robust: Robust | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # such a run keeps the identity that it had before there was any
+        description="accuracy under attack at the end of every run; null measures none",
+    )
 
     @field_validator("data", "model")
     @classmethod
