@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -116,11 +115,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the training forward pass of one mini-batch gave."""
+    """What the training forward pass of one mini-batch gave. The learner makes its objective of the first two."""
 
-    loss: Tensor  # (n,) nats, with its graph, before any weight: its weighted mean is descended
-    logits: Tensor  # (n, K) what the sampler is shown
-    seen: Tensor | None = None  # (n,) cross-entropy of these logits where it is known already
+    logits: Tensor  # (n, K), with their graph
+    loss: Tensor  # (n,) nats, their cross-entropy, with its graph
+    penalty: Tensor | None = None  # (n,) nats, with its graph: the scenario's own term, added to the learner's objective
+    shown: Tensor | None = None  # (n, K) logits that the sampler sees where they are not those above
 
 
 class Companion(Protocol):
@@ -161,8 +161,8 @@ class Stateful:
     """Attributes that end in _ are state: a checkpoint keeps them."""
 
     @property
-    def device(self) -> torch.device:
-        """Where tensors of the state belong."""
+    def home(self) -> torch.device:
+        """Where tensors of the state are restored to."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class Stateful:
             elif hasattr(current, "load_state_dict"):
                 current.load_state_dict(value)  # type: ignore[union-attr]
             else:
-                setattr(self, name, value.to(self.device, copy=True) if isinstance(value, Tensor) else value)
+                setattr(self, name, value.to(self.home, copy=True) if isinstance(value, Tensor) else value)
 
 
 class Sampler(Stateful, Hyperparameters, ABC):
@@ -192,7 +192,7 @@ class Sampler(Stateful, Hyperparameters, ABC):
     """
 
     @property
-    def device(self) -> torch.device:
+    def home(self) -> torch.device:
         return self.pool.labels.device
 
     @property
@@ -266,7 +266,7 @@ class Learner(Stateful, Hyperparameters, ABC):
     """
 
     @property
-    def device(self) -> torch.device:
+    def home(self) -> torch.device:
         return self.pool.labels.device
 
     def start(self, pool: Pool, probe: Probe) -> None:
@@ -281,15 +281,6 @@ class Learner(Stateful, Hyperparameters, ABC):
         """
 
 
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""(logits (n, K), cross-entropy (n,)) -> (n,) what is descended: a learner at one step."""
-
-
-def plain(logits: Tensor, loss: Tensor) -> Tensor:
-    """The objective of an arm that names no learner."""
-    return loss
-
-
 class Scenario(Stateful, Hyperparameters):
     """What makes the world hostile. Every default is the clean world; a subclass is a `@dataclass`.
 
@@ -297,7 +288,7 @@ class Scenario(Stateful, Hyperparameters):
     """
 
     @property
-    def device(self) -> torch.device:
+    def home(self) -> torch.device:
         return self.generator_.device
 
     @property
@@ -327,11 +318,10 @@ class Scenario(Stateful, Hyperparameters):
         """
         return images
 
-    def learn(self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective = plain) -> Lesson:
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> Lesson:
         """The training forward pass on what `perturb` has just answered with; passes through `model` are charged."""
         logits = model(images)
-        loss = F.cross_entropy(logits, labels, reduction="none")
-        return Lesson(objective(logits, loss), logits, loss)
+        return Lesson(logits, F.cross_entropy(logits, labels, reduction="none"))
 
     def learned(self, gradient: Tensor) -> None:
         """After the backward pass, where `perturb` answered with a leaf that requires a gradient: that gradient (n, C, H, W)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
 
 from robuststream.attacks import evaluating
-from robuststream.contracts import Lesson, Objective, Scenario, Split, plain
+from robuststream.contracts import Lesson, Scenario, Split
 from robuststream.hyperparameters import hyper
 from robuststream.radius import radius
 
@@ -55,8 +55,8 @@ class AdversarialTraining(Scenario):
             self._clean_logits = self._logits(model, clean)
         return images.index_copy(0, self._chosen, attacked)
 
-    def learn(self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective = plain) -> Lesson:
-        return self._as_observed(super().learn(model, images, labels, objective))
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> Lesson:
+        return self._as_observed(super().learn(model, images, labels))
 
     def _choose(self, images: Tensor) -> Tensor:
         """(m,) int64 positions in the mini-batch."""
@@ -74,4 +74,4 @@ class AdversarialTraining(Scenario):
         """The lesson with the logits that the sampler is to see."""
         if self._clean_logits is None:
             return lesson
-        return Lesson(lesson.loss, lesson.logits.detach().index_copy(0, self._chosen, self._clean_logits))
+        return replace(lesson, shown=lesson.logits.detach().index_copy(0, self._chosen, self._clean_logits))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robuststream.attacks import evaluating
-from robuststream.contracts import Lesson, Objective, plain
+from robuststream.contracts import Lesson, Scenario
 from robuststream.hyperparameters import hyper
 from robuststream.scenarios._adversarial import AdversarialTraining
 from robuststream.scenarios._ball import climb
@@ -53,15 +53,15 @@ class AdversarialTRADES(AdversarialTraining):
 
         return climb(model, images, images + START * noise, divergence, eps=self.radius, alpha=alpha, steps=self.steps)
 
-    def learn(self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective = plain) -> Lesson:
-        logits = model(images)
-        natural = F.cross_entropy(logits, labels, reduction="none")
-        loss = objective(logits, natural)
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> Lesson:
+        lesson = Scenario.learn(self, model, images, labels)
         if not len(self._chosen):
-            return Lesson(loss, logits, natural)
+            return lesson
         attacked = model(self._attacked)
-        divergence = F.kl_div(attacked.log_softmax(1), logits[self._chosen].softmax(1), reduction="none").sum(1)
-        loss = loss.index_add(0, self._chosen, divergence, alpha=self.beta)
+        clean = lesson.logits[self._chosen].softmax(1)
+        divergence = F.kl_div(attacked.log_softmax(1), clean, reduction="none").sum(1)
+        penalty = torch.zeros_like(lesson.loss).index_add(0, self._chosen, divergence, alpha=self.beta)
         if self.signals == "clean":
-            return Lesson(loss, logits, natural)
-        return Lesson(loss, logits.detach().index_copy(0, self._chosen, attacked.detach()))
+            return replace(lesson, penalty=penalty)
+        shown = lesson.logits.detach().index_copy(0, self._chosen, attacked.detach())
+        return replace(lesson, penalty=penalty, shown=shown)

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from robuststream import registry
-from robuststream.contracts import Lesson, Objective, Scenario, Split, plain
+from robuststream.contracts import Lesson, Scenario, Split
 from robuststream.errors import UserError
 from robuststream.hyperparameters import hyper
 
@@ -83,8 +83,8 @@ class Mixed(Scenario):
             images = part.perturb(model, images, labels)
         return images
 
-    def learn(self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective = plain) -> Lesson:
-        return self._teacher.learn(model, images, labels, objective)
+    def learn(self, model: nn.Module, images: Tensor, labels: Tensor) -> Lesson:
+        return self._teacher.learn(model, images, labels)
 
     def learned(self, gradient: Tensor) -> None:
         self._teacher.learned(gradient)

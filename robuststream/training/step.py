@@ -36,7 +36,10 @@ def take_step(world: World, recipe: Recipe) -> None:
         lesson = _learn(world, recipe, batch, images, labels, ledger.spent)
 
     clock.to("observe")
-    signals = Signals.of(batch.index, labels, lesson.logits, lesson.seen)
+    if lesson.shown is None:
+        signals = Signals.of(batch.index, labels, lesson.logits, lesson.loss)
+    else:
+        signals = Signals.of(batch.index, labels, lesson.shown)
     world.sampler.observe(signals)
     world.diagnostics.saw(ledger.steps, signals)
 
@@ -51,18 +54,16 @@ def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: T
         in_train_mode(world.network, f"{type(scenario).__name__}.perturb")
 
     clock.to("forward")
-    lesson = scenario.learn(
-        world.network,
-        images,
-        labels,
-        lambda logits, loss: world.learner.objective(batch.index, labels, logits, loss, spent),
-    )
+    lesson = scenario.learn(world.network, images, labels)
+    objective = world.learner.objective(batch.index, labels, lesson.logits, lesson.loss, spent)
+    if lesson.penalty is not None:
+        objective = objective + lesson.penalty
 
     clock.to("backward")
     optimizer.zero_grad(set_to_none=True)
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    share = 1.0 / len(lesson.loss)
-    lesson.loss.backward(torch.full_like(lesson.loss, share) if batch.weight is None else batch.weight * share)
+    share = 1.0 / len(objective)
+    objective.backward(torch.full_like(objective, share) if batch.weight is None else batch.weight * share)
     if images.is_leaf and images.grad is not None:
         scenario.learned(images.grad)
 
