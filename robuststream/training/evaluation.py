@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from robuststream.contracts import Scenario, Split
 from robuststream.data.batches import Batches
+from robuststream.data.stored import AnyBatches
+from robuststream.training.precision import Precise
 
 
 def chunk_size(device: torch.device) -> int:
@@ -15,16 +17,17 @@ def chunk_size(device: torch.device) -> int:
     return 128 if device.type == "cpu" else 4096
 
 
-def logits_of(network: nn.Module, batches: Batches, index: Tensor) -> Tensor:
+def logits_of(network: Precise, batches: AnyBatches, index: Tensor) -> Tensor:
     """(m, K) float32 logits of plain images; the network is in train mode again afterwards."""
     network.eval()
     with torch.no_grad():
-        logits = torch.cat([network(batches.plain(part)[0]) for part in index.split(chunk_size(index.device))])
+        parts = index.split(chunk_size(index.device))
+        logits = torch.cat([network(batches.plain(part, network.scale)[0], ready=True) for part in parts])
     network.train()
-    return logits.float()
+    return logits
 
 
-def score(network: nn.Module, batches: Batches) -> tuple[float, float]:
+def score(network: Precise, batches: AnyBatches) -> tuple[float, float]:
     """(accuracy in [0, 1], mean cross-entropy in nats) over a whole split."""
     everyone = torch.arange(len(batches.labels), device=batches.labels.device)
     logits = logits_of(network, batches, everyone)
@@ -38,7 +41,7 @@ class TestSet:
     def __init__(self, split: Split) -> None:
         self._split: Split | None = split
 
-    def read(self, network: nn.Module, weights: list[dict[str, Tensor]], scenario: Scenario) -> list[dict[str, float]]:
+    def read(self, network: Precise, weights: list[dict[str, Tensor]], scenario: Scenario) -> list[dict[str, float]]:
         """Test accuracy, beside the scenario's own figures, under each of several weights (the last step's, the best's)."""
         if self._split is None:
             raise RuntimeError("the test set was read already; it is read once, at the end of a run (rule 4)")
