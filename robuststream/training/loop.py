@@ -60,7 +60,7 @@ def train(run: RunSettings, folder: Path, watch: Watch | None = None, team: Team
 class _Run:
     """A run under way: its world, and how far it has come."""
 
-    def __init__(self, run: RunSettings, folder: Path, watch: Watch, team: Team | None) -> None:
+    def __init__(self, run: RunSettings, folder: Path, watch: Watch, team: Team | None = None) -> None:
         self.run, self.watch = run, watch
         self.world = build_world(run, team) if team else build_world(run)
         self.provenance = provenance(torch.device(run.device))
