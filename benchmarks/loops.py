@@ -92,6 +92,7 @@ class Loops:
 
     def ours(self, sampler: Sampler) -> Step:
         """robuststream's step, the very function that a run calls; a streaming method as it is after its pool was valued."""
+        self.world.probe.companions.made = 0  # every sampler's companions are its first
         sampler.start(self.world.pool, self.world.probe)
         if isinstance(sampler, Streaming):
             sampler.warmup_left_, sampler.valued_ = 0, True

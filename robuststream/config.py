@@ -14,6 +14,11 @@ UNITS = ("epochs", "steps", "backwards", "seconds")
 ATTACKS = ("fgsm", "pgd", "apgd-ce", "square", "autoattack")
 
 
+def _switch(default: Any, **limits: Any) -> Any:
+    """A setting that came later: left at its default it is not written down, so that runs keep the identity they had."""
+    return Field(default, exclude_if=lambda value: value == default, **limits)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -44,11 +49,7 @@ def _budget(value: Any) -> Any:
 class _MaybePlacebo(_Strict):
     """What says so only where it is one: other settings, and so the identity of their runs, are as if there were no placebos."""
 
-    placebo: bool = Field(False, description="samplers only: the same selection on signals dealt at random among the examples")
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialise(self).items() if key != "placebo" or value}
+    placebo: bool = _switch(False, description="samplers only: the same selection on signals dealt at random among the examples")
 
 
 class Plugin(_MaybePlacebo):
@@ -73,6 +74,7 @@ class Augment(_Strict):
 
     crop: int = Field(0, ge=0, le=16, description="pixels of zero padding around a random crop of the original size")
     flip: bool = Field(False, description="mirror left-right with probability 1/2")
+    alternate: bool = _switch(False, description="with flip: an example is mirrored every second time, the first at random")
 
 
 def radius(value: Any) -> Any:
@@ -122,9 +124,10 @@ class Recipe(_Strict):
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training data set aside, stratified, clean")
     model: str
     model_settings: dict[str, Any] = {}
-    optimizer: Literal["sgd", "adadelta", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adadelta", "adamw", "muon"] = "sgd"
     lr: float = Field(gt=0, allow_inf_nan=False)
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov; SGD only")
+    plain_lr_factor: float = _switch(1.0, gt=0, description="rate of what is no filter bank or hidden matrix, over lr; Muon only")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov; SGD and Muon only")
     rho: float = Field(0.9, gt=0, lt=1, description="decay of the running averages; Adadelta only")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -134,15 +137,14 @@ class Recipe(_Strict):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; losses always from float32 logits")
     channels_last: bool = Field(False, description="weights and images in channels-last memory: faster convolutions")
     compile: bool = Field(False, description="torch.compile, with its warm-up off the clock; seldom pays on a CPU")
+    stored: bool = _switch(False, description="training images stay on disk (a folder of images or of .npy arrays)")
+    lookahead: int = _switch(0, ge=0, le=64, description="steps that a mini-batch is drawn ahead, to be read meanwhile")
+    cuda_graphs: bool = _switch(False, description="with compile, on a GPU: steps are replayed as CUDA graphs")
     augment: Augment = Augment()  # pyright: ignore[reportCallIssue]
     probe_mode: Literal["eval", "train"] = "eval"
     budget: Annotated[Budget, BeforeValidator(_budget)]
     evaluations: int = Field(20, ge=2, le=1000, description="evaluations, evenly over the budget")
-    robust: Robust | None = Field(
-        None,
-        exclude_if=lambda value: value is None,  # such a run keeps the identity that it had before there was any
-        description="accuracy under attack at the end of every run; null measures none",
-    )
+    robust: Robust | None = _switch(None, description="accuracy under attack at the end of every run; null measures none")
 
     @field_validator("data", "model")
     @classmethod
@@ -206,7 +208,7 @@ class RunSettings(_Strict):
 
     rules: str
     sampler: ResolvedPlugin
-    learner: ResolvedPlugin | None = Field(None, exclude_if=lambda value: value is None)
+    learner: ResolvedPlugin | None = _switch(None)
     scenario: ResolvedPlugin
     recipe: Recipe
     seed: int

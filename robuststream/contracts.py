@@ -23,16 +23,30 @@ LOSS_CEILING = 1e4
 """Nats. A loss that is infinite is reported to samplers as this; one that is not a number as log K (knows nothing)."""
 
 
+def finite_loss(loss: Tensor, num_classes: int) -> Tensor:
+    """(m,) float32 losses as samplers and records see them: see LOSS_CEILING."""
+    return loss.float().nan_to_num(nan=math.log(num_classes), posinf=LOSS_CEILING)
+
+
+class Stored(Protocol):
+    """Images that stay on disk."""
+
+    def read(self, rows: Tensor) -> Tensor:
+        """(n,) int64 rows of the data set's own order, on the CPU -> (n, H, W, C) uint8. Called from several threads."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Images with their observed labels: a part of a data set, on one device."""
 
-    images: Tensor  # (N, C, H, W) uint8
+    images: Tensor  # (N, C, H, W) uint8; where they are stored, a meta tensor: it has the shape and no values
     labels: Tensor  # (N,) int64, as observed
     rows: Tensor  # (N,) int64, each example's row in the data set's own training (or test) order; -1: a foreign image
     num_classes: int  # K
     dataset: str  # the data set's name, for maps that belong to it
     total: int  # examples in that order, of which these may be a part
+    stored: Stored | None = None  # where the images are on disk: read there by `rows`
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +80,8 @@ class Signals:
         logits = logits.detach().float()
         if loss is None:
             loss = F.cross_entropy(logits, labels, reduction="none")
-        clueless = math.log(logits.shape[1])
-        return Signals(
-            index,
-            labels,
-            logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING),
-            loss.detach().float().nan_to_num(nan=clueless, posinf=LOSS_CEILING),
-        )
+        logits = logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
+        return Signals(index, labels, logits, finite_loss(loss.detach(), logits.shape[1]))
 
     @property
     def correct(self) -> Tensor:
@@ -290,6 +299,11 @@ class Scenario(Stateful, Hyperparameters):
     @property
     def home(self) -> torch.device:
         return self.generator_.device
+
+    @property
+    def hostile(self) -> bool:
+        """Whether it has its own way with mini-batches: images then come in [0, 1], else as the network's first layer makes them."""
+        return any(getattr(type(self), name) is not getattr(Scenario, name) for name in ("perturb", "learn"))
 
     @property
     def replays(self) -> int:

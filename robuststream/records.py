@@ -11,6 +11,7 @@ An evaluation (a line of records.jsonl; null where a figure has no meaning for t
     wrong_drawn (share of wrong labels among those draws), enrichment (wrong_drawn over the base rate),
     memorised (share of wrong labels that the network now predicts), coverage (distinct examples in the last N draws, over N),
     ess (1 / sum p^2, over N), age (mean steps since an example's last forward), concordance (share of correctly ordered pairs),
+    lag (mean steps between a draw and the step that learns from it; only with recipe.lookahead),
     histogram ({edges, stored, fresh}: base values stored and fresh on the same examples; at the first, middle and last one only).
 
 A result (result.json):

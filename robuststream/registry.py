@@ -33,7 +33,7 @@ def require(kind: str, name: str) -> None:
         path, _, _ = name.rpartition(":")
         if not Path(path or name).is_file():
             raise UserError(f"{kind[:-1]} '{name}': there is no file {path or name}")
-    elif canonical(name) not in names(kind):
+    elif canonical(name) not in _ours(kind) and canonical(name) not in names(kind):  # reading entry points costs milliseconds
         raise UserError(f"unknown {kind[:-1]} '{name}'; {meant(name, names(kind))}")
 
 

@@ -20,9 +20,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision import datasets
 
 from robuststream.contracts import Split
+from robuststream.data import _native
 from robuststream.data.batches import Batches
 from robuststream.data.catalog import CATALOG, names
 from robuststream.data.load import load_arrays
+from robuststream.data.scale import Scale
 from robuststream.data.splits import load_splits
 from robuststream.errors import UserError
 
@@ -379,6 +381,39 @@ def test_batches_are_those_of_the_slow_twin(channels: int, crop: int, flip: bool
         assert torch.equal(labels, split.labels[index])
         assert channels == 1 or (images.is_contiguous(memory_format=torch.channels_last) and plain.stride(1) == 1)
         assert channels == 3 or (images.is_contiguous() and plain.is_contiguous())
+
+
+@pytest.mark.skipif(not list(Path(_native.__file__).parent.glob("_fetch*.so")), reason="the native fetch is not built")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("crop", [0, 1, 6])  # 6: wider than the image
+def test_the_native_fetch_has_the_bits_of_pure_torch(crop: int, planar: bool, dtype: torch.dtype) -> None:
+    """Gather, crop, mirror, normalise, round: in one pass as in torch's many, repeats and both memory formats included."""
+    for channels in (1, 3):
+        split = random_split(channels)
+        scale = Scale(torch.full((channels, 1, 1), 0.31), torch.full((channels, 1, 1), 0.27), dtype, planar)
+        made = [
+            Batches(split, crop=crop, flip=True, generator=torch.Generator().manual_seed(3), native=native)
+            for native in (True, False)
+        ]
+        assert made[0]._native is not None
+        index = torch.tensor([8, 0, 3, 3, 7, 1])
+        for how in ("fetch", "plain"):
+            (images, labels), (expected, expected_labels) = (getattr(batches, how)(index, scale) for batches in made)
+            assert torch.equal(images, expected)
+            assert torch.equal(labels, expected_labels)
+            assert images.dtype == dtype
+            assert channels == 1 or images.is_contiguous() == planar
+        for outside in (9, -1):
+            with pytest.raises(IndexError, match=rf"index {outside} at place 1 is not in 0\.\.8"):
+                made[0].plain(torch.tensor([0, outside]))
+
+
+def test_ready_images_are_what_the_network_makes_of_plain_ones() -> None:
+    split = random_split(3)
+    scale = Scale(torch.rand(3, 1, 1), torch.rand(3, 1, 1))
+    images, _ = Batches(split).plain(torch.arange(9))
+    assert torch.equal(Batches(split).plain(torch.arange(9), scale)[0], (images - scale.mean) / scale.std)
 
 
 def test_crops_and_mirrors_are_uniform_and_new_for_every_repeat() -> None:

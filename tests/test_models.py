@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "small-cnn": {"width": 3},
     "paper-cnn": {},
     "resnet18": {"width": 4},
+    "whitened-cnn": {"width": 4},
 }
 
 
@@ -148,17 +149,31 @@ def test_build_normalises_inside() -> None:
     torch.testing.assert_close(network(images), network[1]((images - 0.5) / 0.25))
 
 
-def test_dropout_drops_the_right_share_and_keeps_the_mean() -> None:
-    layer = Dropout(0.25)
+@pytest.mark.parametrize("p", [0.25, 0.5, 1 / 256, 255 / 256])
+def test_dropout_drops_the_right_share_and_keeps_the_mean(p: float) -> None:
+    layer = Dropout(p)
     layer.generator = torch.Generator().manual_seed(0)
     ones = torch.ones(200_000)
     dropped = layer(ones)
-    assert set(dropped.unique().tolist()) == {0.0, np.float32(1 / 0.75)}
-    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / 200_000) ** 0.5)
+    assert set(dropped.unique().tolist()) == {0.0, np.float32(1 / (1 - p))}
+    assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / 200_000) ** 0.5)
     assert not torch.equal(layer(ones), dropped)
     layer.generator.manual_seed(0)
     assert torch.equal(layer(ones), dropped)
     assert torch.equal(layer.eval()(ones), ones)
+
+
+def test_dropout_of_any_chance_keeps_the_order_of_memory_and_its_neighbours_independent() -> None:
+    layer = Dropout(0.1)  # no multiple of 1/256
+    layer.generator = torch.Generator().manual_seed(0)
+    ones = torch.ones(50, 8, 20, 20).contiguous(memory_format=torch.channels_last)
+    dropped = layer(ones)
+    assert dropped.is_contiguous(memory_format=torch.channels_last)
+    gone = (dropped.permute(0, 2, 3, 1).flatten() == 0).double()
+    assert gone.mean().item() == pytest.approx(0.1, abs=5 * (0.09 / len(gone)) ** 0.5)
+    for distance in (1, 2, 3, 4, 8):
+        together = (gone[:-distance] * gone[distance:]).mean().item()
+        assert together == pytest.approx(0.01, abs=5 * (0.01 / len(gone)) ** 0.5)
 
 
 def test_dropout_gradient_passes_where_the_activation_did() -> None:

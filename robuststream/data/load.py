@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from robuststream.contracts import Stored
 from robuststream.data import catalog, folder, vision
 from robuststream.data.catalog import CATALOG, DIGITS, DataSet
+from robuststream.data.stored import open_stored
 from robuststream.errors import UserError
 
 FOLDER_VARIABLE = "ROBUSTSTREAM_DATA"
@@ -33,11 +36,13 @@ class Arrays:
     test_images: np.ndarray  # (M, H, W, C) uint8
     test_labels: np.ndarray  # (M,) int64
     num_classes: int  # K
+    stored: Stored | None = None  # the training images, where they stay on disk: `train_images` is empty then
+    stored_print: str = ""  # and what tells them from others: names, sizes and times of the files
 
     @cached_property
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 over shapes and contents."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.stored_print.encode())
         for name in _ARRAYS:
             array = getattr(self, name)
             digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
@@ -45,12 +50,17 @@ class Arrays:
         return digest.hexdigest()[:16]
 
 
-def load_arrays(name: str) -> Arrays:
+def load_arrays(name: str, stored: bool = False) -> Arrays:
     """A catalogue name, `path/file.npz` with four arrays, or a folder with train/CLASS/ and test/CLASS/.
 
+    A folder may hold the four arrays as .npy as well; with `stored` its training images stay on disk.
     Kept for the life of the process. Raises UserError with one line that says what is missing or damaged.
     """
     place = os.environ.get(FOLDER_VARIABLE, "")
+    if stored:
+        if name in CATALOG:
+            raise UserError(f"stored=true is not possible with '{name}' (its images are in memory as soon as they are here)")
+        return _load_stored(str(Path(name).expanduser().absolute()), name)
     return _load(name if name in CATALOG else str(Path(name).expanduser().absolute()), name, place)
 
 
@@ -62,6 +72,16 @@ def _load(key: str, name: str, place: str) -> Arrays:
         return _from_catalog(CATALOG[name], Path(place).expanduser() if place else None)
     catalog.require(name)
     return _checked(folder.read(path) if path.is_dir() else _read_npz(path), name)
+
+
+@lru_cache(maxsize=2)
+def _load_stored(key: str, name: str) -> Arrays:
+    catalog.require(name)
+    disk, found = open_stored(Path(key))
+    # Checked as others are, but of the training images only the first: to see damage behind it is to read them all.
+    labels, first = found["train_labels"], disk.read(torch.zeros(1, dtype=torch.int64)).numpy()
+    checked = _checked({**found, "train_images": first, "train_labels": _labels(labels, f"{name}: train_labels")}, name, one=True)
+    return replace(checked, train_images=checked.train_images[:0], stored=disk, stored_print=catalog.fingerprint(name))
 
 
 def _from_catalog(entry: DataSet, place: Path | None) -> Arrays:
@@ -105,14 +125,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged or holds more than plain arrays: {' '.join(str(error).split())}") from None
 
 
-def _checked(found: dict[str, np.ndarray], where: str, entry: DataSet | None = None) -> Arrays:
-    """Refuse what cannot be trained on; bring the rest to NHWC uint8 and int64, read-only."""
+def _checked(found: dict[str, np.ndarray], where: str, entry: DataSet | None = None, one: bool = False) -> Arrays:
+    """Refuse what cannot be trained on; bring the rest to NHWC uint8, int64, read-only. `one` image stands for all of train."""
     arrays = {}
     for part in ("train", "test"):
         arrays[f"{part}_images"] = _images(found[f"{part}_images"], f"{where}: {part}_images")
         arrays[f"{part}_labels"] = _labels(found[f"{part}_labels"], f"{where}: {part}_labels")
         images, labels = len(arrays[f"{part}_images"]), len(arrays[f"{part}_labels"])
-        if images != labels:
+        if images != labels and not (one and part == "train"):
             raise UserError(f"{where}: {images} {part}_images but {labels} {part}_labels")
     shape, test_shape = (arrays[f"{part}_images"].shape[1:] for part in ("train", "test"))
     if shape != test_shape:

@@ -25,14 +25,22 @@ class Splits:
     data_hash: str  # 16 hex digits over the whole data set: the same for every seed
 
 
-def load_splits(name: str, *, validation: float, train_size: int | None, seed: int, device: torch.device | str) -> Splits:
+def load_splits(
+    name: str,
+    *,
+    validation: float,
+    train_size: int | None,
+    seed: int,
+    device: torch.device | str,
+    stored: bool = False,
+) -> Splits:
     """Load a data set (see `load_arrays`) and set a share `validation` of its training data aside.
 
     `train_size` keeps so many of the remaining training examples, stratified; None keeps all. Both draws depend on the seed
     alone. Examples stay in the data set's order; `rows` says where they lie in it. Raises UserError with the numbers where
-    the data are too few.
+    the data are too few. With `stored` the training images stay on disk; those of validation and test do not.
     """
-    arrays = load_arrays(name)
+    arrays = load_arrays(name, stored)
     labels = arrays.train_labels
     everything = np.arange(len(labels))
     count = round(validation * len(labels))
@@ -46,9 +54,18 @@ def load_splits(name: str, *, validation: float, train_size: int | None, seed: i
         pixels = torch.from_numpy(images[rows]).to(device).permute(0, 3, 1, 2)
         return Split(pixels, _tensor(labels[rows], device), _tensor(rows, device), arrays.num_classes, name, len(images))
 
+    if arrays.stored is None:
+        train, held = split(arrays.train_images, labels, rows), split(arrays.train_images, labels, held_out)
+    else:
+        height, width, channels = arrays.train_images.shape[1:]
+        nowhere = torch.empty((len(rows), channels, height, width), dtype=torch.uint8, device="meta")
+        facts = (arrays.num_classes, name, len(labels), arrays.stored)
+        train = Split(nowhere, _tensor(labels[rows], device), _tensor(rows, device), *facts)
+        pixels = arrays.stored.read(torch.from_numpy(held_out)).to(device).permute(0, 3, 1, 2)
+        held = Split(pixels, _tensor(labels[held_out], device), _tensor(held_out, device), *facts[:3])
     return Splits(
-        train=split(arrays.train_images, labels, rows),
-        validation=split(arrays.train_images, labels, held_out),
+        train=train,
+        validation=held,
         test=split(arrays.test_images, arrays.test_labels, np.arange(len(arrays.test_labels))),
         data_hash=arrays.hash,
     )

@@ -34,7 +34,10 @@ class Deck:
 
     def deal(self, n: int, members: Callable[[], Tensor]) -> Tensor:
         """The next (n,) indices. A mini-batch that an epoch cannot fill is filled from the next, so shapes never change."""
-        parts = [self.within(n, members)]
+        first = self.within(n, members)
+        if len(first) == n:
+            return first
+        parts = [first]
         while missing := n - sum(len(part) for part in parts):
             parts.append(self.within(missing, members))
         return torch.cat(parts)

@@ -57,6 +57,10 @@ class Mixed(Scenario):
         return " ".join(filter(None, [*sources, *(part.fingerprint() for part in self._parts)]))
 
     @property
+    def hostile(self) -> bool:
+        return any(part.hostile for part in self._parts)
+
+    @property
     def replays(self) -> int:
         return self._teacher.replays
 

@@ -55,6 +55,8 @@ def pack(world: World, progress: Progress) -> dict[str, Any]:
         "sampler": world.sampler.state_dict(),
         "learner": world.learner.state_dict(),
         "scenario": world.scenario.state_dict(),
+        "turned": world.train.turned,
+        "draws": world.draws.state_dict(),
         "generators": {name: generator.get_state() for name, generator in world.generators.items()},
         "ledger": world.ledger.state_dict(),
         "clock": world.clock.state_dict(),
@@ -70,6 +72,9 @@ def unpack(state: dict[str, Any], world: World) -> Progress:
     world.sampler.load_state_dict(state["sampler"])
     world.learner.load_state_dict(state["learner"])
     world.scenario.load_state_dict(state["scenario"])
+    if world.train.turned is not None:
+        world.train.turned.copy_(state["turned"])
+    world.draws.load_state_dict(state["draws"])
     for name, generator in world.generators.items():
         generator.set_state(state["generators"][name])
     world.ledger.load_state_dict(state["ledger"])

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robuststream.contracts import Signals
-from robuststream.data.batches import Batches
+from robuststream.data.stored import AnyBatches
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
-from robuststream.training.evaluation import chunk_size
+from robuststream.training.evaluation import logits_of
 from robuststream.training.ledger import Auxiliary, Cost, Ledger
 from robuststream.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from robuststream.training.precision import Precise
@@ -22,7 +22,7 @@ from robuststream.training.streams import stream, stream_seed
 class Companions:
     """Makes a sampler's companions. It holds observed labels only."""
 
-    def __init__(self, blueprint: Blueprint, batches: Batches, ledger: Ledger, clock: Clock, seed: int) -> None:
+    def __init__(self, blueprint: Blueprint, batches: AnyBatches, ledger: Ledger, clock: Clock, seed: int) -> None:
         self.blueprint, self.batches, self.ledger, self.clock, self.seed = blueprint, batches, ledger, clock, seed
         self.made = 0
 
@@ -33,7 +33,7 @@ class Companions:
         device = self.blueprint.device
         dropout = stream(self.seed, f"companion-{self.made}", device)
         network = self.blueprint.network(stream_seed(self.seed, f"companion-{self.made}"), dropout, model, compiled=False)
-        companion = PoolCompanion(network, self.blueprint.cost(self.blueprint.dummy(), model), dropout, self)
+        companion = PoolCompanion(network, self.blueprint.cost(model), dropout, self)
         self.clock.to(previous)
         return companion
 
@@ -51,10 +51,7 @@ class PoolCompanion:
     def __call__(self, index: Tensor) -> Signals:
         """Signals of the (m,) indices from plain images, in eval mode, without gradient."""
         previous = self.clock.to("probe")
-        self.network.eval()
-        with torch.no_grad():
-            logits = torch.cat([self.network(self.batches.plain(part)[0]) for part in index.split(chunk_size(index.device))])
-        self.network.train()
+        logits = logits_of(self.network, self.batches, index)
         self._auxiliary.charge(self.cost, len(index), backward=False)
         self.clock.to(previous)
         return Signals.of(index, self.batches.labels[index], logits)
@@ -62,8 +59,8 @@ class PoolCompanion:
     def learn(self, index: Tensor, progress: float, weight: Tensor | None = None) -> Signals:
         """One optimizer step on the (n,) indices, augmented as in training, at the learning rate of `progress` in [0, 1]."""
         previous = self.clock.to("probe")
-        images, labels = self.batches.fetch(index)
-        logits = self.network(images)
+        images, labels = self.batches.fetch(index, self.network.scale)
+        logits = self.network(images, ready=True)
         loss = F.cross_entropy(logits, labels, reduction="none")
         self.optimizer.zero_grad(set_to_none=True)
         share = 1.0 / len(loss)

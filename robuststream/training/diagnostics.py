@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robuststream.contracts import Sampler, Signals
-from robuststream.data.batches import Batches
+from robuststream.contracts import Sampler, Signals, finite_loss
+from robuststream.data.stored import AnyBatches
 from robuststream.training.evaluation import logits_of
+from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
 
 PANEL = 256
@@ -24,9 +25,11 @@ BINS = 24
 class Diagnostics:
     """Collects references to what was drawn (nothing is computed on the clock) and turns them into figures when asked."""
 
-    def __init__(self, sampler: Sampler, probe: PoolProbe, batches: Batches, clean: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self, sampler: Sampler, probe: PoolProbe, batches: AnyBatches, clean: Tensor, generator: torch.Generator
+    ) -> None:
         self.sampler, self.probe, self.batches = sampler, probe, batches
-        self.size, device = len(clean), clean.device
+        self.size, self.classes, device = len(clean), batches.num_classes, clean.device
         self.wrong = batches.labels != clean  # (N,) bool
         self.panel = torch.randperm(self.size, generator=generator)[:PANEL].to(device)
         self.pairs = torch.randint(len(self.panel), (2, PAIRS), generator=generator).to(device)
@@ -36,21 +39,21 @@ class Diagnostics:
         self.recent = torch.empty(0, dtype=torch.int64, device=device)  # the last N draws
         self.last_seen = torch.zeros(self.size, dtype=torch.int64, device=device)  # step of an example's last forward
 
-    def saw(self, step: int, signals: Signals) -> None:
-        """After every step; keeps references only."""
-        self.window.append((step, signals.index, signals.loss))
+    def saw(self, step: int, index: Tensor, loss: Tensor) -> None:
+        """After every step, the (n,) indices and their losses; keeps references only."""
+        self.window.append((step, index, loss))
 
-    def measure(self, network: nn.Module, step: int, with_histogram: bool) -> dict[str, Any]:
+    def measure(self, network: Precise, step: int, with_histogram: bool) -> dict[str, Any]:
         """All figures at an evaluation; None where one has no meaning for this run or moment."""
         drawn = torch.cat([index for _, index, _ in self.window]) if self.window else self.recent[:0]
-        loss = torch.cat([loss for _, _, loss in self.window]).double().mean().item() if self.window else None
+        loss = finite_loss(torch.cat([loss for _, _, loss in self.window]), self.classes).double().mean() if self.window else None
         self.recent = torch.cat([self.recent, drawn])[-self.size :]
         self._note_when_seen()
         self.window.clear()
         wrong_drawn, base = _mean(self.wrong[drawn]), _mean(self.wrong)
         probability = self.sampler.draw_probability()
         return {
-            "train_loss": loss,
+            "train_loss": None if loss is None else float(loss),
             "wrong_drawn": wrong_drawn,
             "enrichment": wrong_drawn / base if base and wrong_drawn is not None else None,
             "memorised": self._memorised(network),
@@ -66,14 +69,14 @@ class Diagnostics:
             self.last_seen[index] = step
         self.probe.asked.clear()
 
-    def _memorised(self, network: nn.Module) -> float | None:
+    def _memorised(self, network: Precise) -> float | None:
         """Share of the wrong labels that the network now predicts."""
         if not len(self.wrong_panel):
             return None
         predicted = logits_of(network, self.batches, self.wrong_panel).argmax(1)
         return _mean(predicted == self.batches.labels[self.wrong_panel])
 
-    def _compare_stored(self, network: nn.Module, with_histogram: bool) -> dict[str, Any]:
+    def _compare_stored(self, network: Precise, with_histogram: bool) -> dict[str, Any]:
         """The slides' two experiments: are stored values still ordered as fresh ones, and distributed as they are?"""
         table = self.sampler.stored_values()
         if table is None:

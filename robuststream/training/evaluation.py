@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from robuststream.contracts import Scenario, Split
 from robuststream.data.batches import Batches
+from robuststream.data.stored import AnyBatches
+from robuststream.training.precision import Precise
 
 
 def chunk_size(device: torch.device) -> int:
@@ -18,16 +20,17 @@ def chunk_size(device: torch.device) -> int:
     return 128 if device.type == "cpu" else 4096
 
 
-def logits_of(network: nn.Module, batches: Batches, index: Tensor) -> Tensor:
+def logits_of(network: Precise, batches: AnyBatches, index: Tensor) -> Tensor:
     """(m, K) float32 logits of plain images; the network is in train mode again afterwards."""
     network.eval()
     with torch.no_grad():
-        logits = torch.cat([network(batches.plain(part)[0]) for part in index.split(chunk_size(index.device))])
+        parts = index.split(chunk_size(index.device))
+        logits = torch.cat([network(batches.plain(part, network.scale)[0], ready=True) for part in parts])
     network.train()
-    return logits.float()
+    return logits
 
 
-def score(network: nn.Module, batches: Batches) -> tuple[float, float]:
+def score(network: Precise, batches: AnyBatches) -> tuple[float, float]:
     """(accuracy in [0, 1], mean cross-entropy in nats) over a whole split."""
     everyone = torch.arange(len(batches.labels), device=batches.labels.device)
     logits = logits_of(network, batches, everyone)
@@ -35,7 +38,7 @@ def score(network: nn.Module, batches: Batches) -> tuple[float, float]:
     return float(accuracy), float(F.cross_entropy(logits, batches.labels))
 
 
-def is_correct(network: nn.Module, batches: Batches) -> Tensor:
+def is_correct(network: Precise, batches: Batches) -> Tensor:
     """(N,) bool: the network's most probable class is the label, over a whole split."""
     everyone = torch.arange(len(batches.labels), device=batches.labels.device)
     return logits_of(network, batches, everyone).argmax(1) == batches.labels
@@ -63,7 +66,7 @@ class TestSet:
 
     def read(
         self,
-        network: nn.Module,
+        network: Precise,
         weights: list[dict[str, Tensor]],
         scenario: Scenario,
         once: Callable[[Split], None] = lambda split: None,

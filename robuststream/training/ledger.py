@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robuststream.config import Budget
 from robuststream.training.clock import Clock
+from robuststream.training.precision import Precise
+from robuststream.training.team import Team
 
 KINDS = ("train", "probe", "perturb")
 
@@ -144,11 +146,13 @@ class Ledger:
 class Metered(nn.Module):
     """The network as training, probes and scenarios meet it: whatever passes through is charged to the clock's open account."""
 
-    def __init__(self, network: nn.Module, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, network: Precise, ledger: Ledger, clock: Clock, team: Team) -> None:
         super().__init__()
-        self.network, self.ledger, self.clock = network, ledger, clock
+        self.network, self.ledger, self.clock, self.scale, self.team = network, ledger, clock, network.scale, team
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, ready: bool = False) -> Tensor:
         kind = self.clock.account if self.clock.account in KINDS else "train"
-        self.ledger.charge(kind, len(images), backward=torch.is_grad_enabled(), images_too=images.requires_grad)
-        return self.network(images)
+        # A probe is the same in every process of a team; all else is of a slice, and the others' are charged with it.
+        examples = len(images) * (1 if kind == "probe" else self.team.size)
+        self.ledger.charge(kind, examples, backward=torch.is_grad_enabled(), images_too=images.requires_grad)
+        return self.network(images, ready)

@@ -21,6 +21,7 @@ from robuststream.training.provenance import provenance
 from robuststream.training.robustness import measure
 from robuststream.training.step import take_step
 from robuststream.training.streams import stream_seed
+from robuststream.training.team import Team
 from robuststream.training.world import build_world
 
 
@@ -41,15 +42,16 @@ class Stopped(Exception):
     evaluation: float  # seconds off it
 
 
-def train(run: RunSettings, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
-    """Execute one run in its folder, from its checkpoint where there is one, and write and return its result.
+def train(run: RunSettings, folder: Path, watch: Watch | None = None, team: Team | None = None) -> dict[str, Any]:
+    """Execute one run in its folder, from its checkpoint where there is one, and write and return its result. With a `team`
+    every process of it calls this, each with a folder of its own.
 
     Raises Stopped when `watch.stop()` says so, after saving; RulesBroken where a plug-in did.
     """
     who = f"sampler '{run.sampler.label}' or scenario '{run.scenario.label}'"
     try:
         with untouched_globals(who):
-            result = _Run(run, folder, watch or Watch()).execute()
+            result = _Run(run, folder, watch or Watch(), team).execute()
     except RulesBroken:
         Checkpoints(folder).remove()
         raise
@@ -62,9 +64,9 @@ def train(run: RunSettings, folder: Path, watch: Watch | None = None) -> dict[st
 class _Run:
     """A run under way: its world, and how far it has come."""
 
-    def __init__(self, run: RunSettings, folder: Path, watch: Watch) -> None:
+    def __init__(self, run: RunSettings, folder: Path, watch: Watch, team: Team | None = None) -> None:
         self.run, self.watch = run, watch
-        self.world = build_world(run)
+        self.world = build_world(run, team) if team else build_world(run)
         self.provenance = provenance(torch.device(run.device))
         self.checkpoints = Checkpoints(folder)
         self.progress = Progress()
@@ -117,6 +119,7 @@ class _Run:
             "lr": world.optimizer.param_groups[0]["lr"],
             "validation_accuracy": accuracy,
             "validation_loss": loss if math.isfinite(loss) else None,
+            **({"lag": world.draws.mean_lag()} if self.run.recipe.lookahead else {}),
             **world.diagnostics.measure(world.bare, ledger.steps, at_histogram),
         }
         records.append_record(self.checkpoints.records, record)

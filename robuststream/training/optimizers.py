@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from robuststream.config import Recipe
+from robuststream.training.muon import Muon
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, Adadelta or AdamW over all parameters."""
-    parameters = list(network.parameters())
+    """SGD with Nesterov momentum, Adadelta, AdamW or Muon over all parameters that learn; Muon leaves the last layer to SGD."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -24,6 +25,17 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
         )
     if recipe.optimizer == "adadelta":
         return torch.optim.Adadelta(parameters, lr=recipe.lr, rho=recipe.rho, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "muon":
+        last = [parameter for parameter in parameters if parameter.ndim == 2][-1:]
+        factor = recipe.plain_lr_factor
+        return Muon(
+            parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            plain=last,
+            plain_factor=factor,
+        )
     return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
@@ -37,5 +49,6 @@ def learning_rate(recipe: Recipe, spent: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Of every group, times its own factor where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_factor", 1.0)

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from robuststream.config import Recipe
+from robuststream.data.scale import Scale
+from robuststream.models._layers import Normalise
 
 
 class Precise(nn.Module):
     """The network under the recipe's `precision`, `channels_last` and `compile`: (n, C, H, W) float32 to (n, K) float32 logits.
+
+    `scale` is what the network's own first layer makes of bytes: images that were fetched on it are `ready`, and pass it by.
 
     Weights stay float32; bf16 is autocast, so that optimizers and stored values lose nothing.
     """
@@ -22,21 +26,29 @@ class Precise(nn.Module):
         self.bf16, self.device_type = recipe.precision == "bf16", device_type
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         # Only the forward is compiled: names of weights, and so checkpoints, are those of the plain network.
-        self._compiled = torch.compile(network.forward, dynamic=False) if recipe.compile else network.forward
+        normalise, rest = network.children()
+        assert isinstance(normalise, Normalise)
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        self.scale = Scale(normalise.mean, normalise.std, dtype, planar=not recipe.channels_last)
+        self._plain = {False: network.forward, True: rest.forward}  # by whether images are ready
+        self._compiled = self._plain
+        if recipe.compile:
+            mode = "reduce-overhead" if recipe.cuda_graphs else "default"
+            self._compiled = {ready: torch.compile(run, dynamic=False, mode=mode) for ready, run in self._plain.items()}
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, ready: bool = False) -> Tensor:
         images = images.contiguous(memory_format=self.memory_format)
         # Passes without gradient come in many sizes, and each size would be compiled anew.
-        run = self._compiled if torch.is_grad_enabled() else self.network.forward
+        run = (self._compiled if torch.is_grad_enabled() else self._plain)[ready]
         if not self.bf16:
             return run(images).float()
         with torch.autocast(self.device_type, dtype=torch.bfloat16):
             return run(images).float()
 
-    def warm_up(self, images: Tensor, generator: torch.Generator) -> None:
+    def warm_up(self, images: Tensor, generator: torch.Generator, ready: bool) -> None:
         """Compile on a mini-batch of the run's shape; weights, buffers and the dropout `generator` are as before."""
         before, state = {name: value.clone() for name, value in self.state_dict().items()}, generator.get_state()
-        self(images).sum().backward()
+        self(images.to(self.scale.dtype) if ready else images, ready).sum().backward()
         self.zero_grad(set_to_none=True)
         self.load_state_dict(before)
         generator.set_state(state)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robuststream.contracts import Signals
-from robuststream.data.batches import Batches
+from robuststream.data.stored import AnyBatches
 from robuststream.training.companion import Companions, PoolCompanion
 from robuststream.training.evaluation import chunk_size
 from robuststream.training.ledger import Metered
@@ -17,7 +17,7 @@ from robuststream.training.ledger import Metered
 class PoolProbe:
     """Signals of any examples of the pool, from plain images; the network is in train mode again afterwards."""
 
-    def __init__(self, network: Metered, batches: Batches, mode: Literal["eval", "train"], companions: Companions) -> None:
+    def __init__(self, network: Metered, batches: AnyBatches, mode: Literal["eval", "train"], companions: Companions) -> None:
         self.network, self.batches, self.mode, self.companions = network, batches, mode, companions
         self.asked: list[tuple[int, Tensor]] = []  # (step, (m,) indices) since the diagnostics last looked
 
@@ -26,7 +26,10 @@ class PoolProbe:
         previous = clock.to("probe")
         self.network.train((mode or self.mode) == "train")
         with torch.no_grad():
-            logits = [self.network(self.batches.plain(part)[0]) for part in index.split(chunk_size(index.device))]
+            logits = [
+                self.network(self.batches.plain(part, self.network.scale)[0], ready=True)
+                for part in index.split(chunk_size(index.device))
+            ]
         self.network.train()
         signals = Signals.of(index, self.batches.labels[index], torch.cat(logits))
         self.asked.append((ledger.steps, index))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robuststream.config import Recipe
-from robuststream.contracts import Batch, Lesson, Scenario, Signals
-from robuststream.errors import UserError
+from robuststream.contracts import Batch, Lesson, Sampler, Signals
+from robuststream.data.scale import UNIT
 from robuststream.training.guard import in_train_mode
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
@@ -18,59 +21,64 @@ def take_step(world: World, recipe: Recipe) -> None:
 
     A scenario that replays makes several optimizer steps of it; the sampler is told of the last.
     """
-    clock, ledger = world.clock, world.ledger
+    clock, ledger, team = world.clock, world.ledger, world.team
 
     clock.to("draw")
     spent = ledger.spent
-    batch = world.sampler.draw(world.probe, spent)
-    if not len(batch.index):
-        raise UserError(
-            f"{type(world.sampler).__name__} drew an empty mini-batch; a draw is 1 to {world.pool.batch_size} indices"
-        )
+    batch = world.draws.next(world.sampler, world.probe, spent)
 
     clock.to("fetch")
-    images, labels = world.train.fetch(batch.index)
+    images, all_labels = world.train.fetch(batch.index, UNIT if world.hostile else world.network.scale)
+    images, labels = team.mine(images), team.mine(all_labels)
 
     lesson = _learn(world, recipe, batch, images, labels, spent)
     for _ in range(1, world.scenario.replays):
         lesson = _learn(world, recipe, batch, images, labels, ledger.spent)
 
     clock.to("observe")
-    if lesson.shown is None:
-        signals = Signals.of(batch.index, labels, lesson.logits, lesson.loss)
-    else:
-        signals = Signals.of(batch.index, labels, lesson.shown)
-    world.sampler.observe(signals)
-    world.diagnostics.saw(ledger.steps, signals)
+    shown = lesson.logits if lesson.shown is None else lesson.shown
+    loss = lesson.loss if lesson.shown is None else F.cross_entropy(shown, labels, reduction="none")
+    loss = team.gather(loss.detach())
+    if type(world.sampler).observe is not Sampler.observe:
+        world.sampler.observe(Signals.of(batch.index, all_labels, team.gather(shown.detach()), loss))
+    world.diagnostics.saw(ledger.steps, batch.index, loss)
 
 
 def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: Tensor, spent: float) -> Lesson:
     """Perturb, forward, weighted loss, backward, and one optimizer step at the learning rate of the `spent` share."""
-    clock, scenario, optimizer = world.clock, world.scenario, world.optimizer
+    clock, scenario, optimizer, team = world.clock, world.scenario, world.optimizer, world.team
 
     clock.to("perturb")
-    images = scenario.perturb(world.network, images, labels)
-    if type(scenario).perturb is not Scenario.perturb:
+    if world.hostile:
+        images = scenario.perturb(world.network, images, labels)
         in_train_mode(world.network, f"{type(scenario).__name__}.perturb")
 
     clock.to("forward")
-    lesson = scenario.learn(world.network, images, labels)
-    objective = world.learner.objective(batch.index, labels, lesson.logits, lesson.loss, spent)
+    lesson = scenario.learn(world.model, images, labels)
+    objective = world.learner.objective(team.mine(batch.index), labels, lesson.logits, lesson.loss, spent)
     if lesson.penalty is not None:
         objective = objective + lesson.penalty
 
     clock.to("backward")
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in world.parameters:
+        parameter.grad = None
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    share = 1.0 / len(objective)
-    objective.backward(torch.full_like(objective, share) if batch.weight is None else batch.weight * share)
+    equal = _equal_shares(len(batch.index), objective.device)
+    objective.backward(team.mine(equal if batch.weight is None else batch.weight * equal))
     if images.is_leaf and images.grad is not None:
         scenario.learned(images.grad)
+    team.add_gradients(world.parameters)
 
     clock.to("step")
     if recipe.clip_gradient is not None:
-        torch.nn.utils.clip_grad_norm_(world.bare.parameters(), recipe.clip_gradient, foreach=True)
+        torch.nn.utils.clip_grad_norm_(world.parameters, recipe.clip_gradient, foreach=True)
     set_learning_rate(optimizer, learning_rate(recipe, spent) * batch.lr_scale)
     optimizer.step()
     world.ledger.steps += 1
     return lesson
+
+
+@lru_cache(maxsize=4)
+def _equal_shares(n: int, device: torch.device) -> Tensor:
+    """(n,) of 1 / n, made once."""
+    return torch.full((n,), 1.0 / n, device=device)

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from robuststream import registry
 from robuststream.config import RunSettings
 from robuststream.contracts import Learner, Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
 from robuststream.data.splits import load_splits
+from robuststream.data.stored import AnyBatches, batches_of
 from robuststream.samplers._placebo import Placebo
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
 from robuststream.training.companion import Companions
 from robuststream.training.diagnostics import Diagnostics
+from robuststream.training.draws import Draws
 from robuststream.training.evaluation import TestSet
 from robuststream.training.label_facts import clean_labels, label_facts
 from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
+from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
 from robuststream.training.robustness import possible
 from robuststream.training.streams import stream, stream_seed
+from robuststream.training.team import Team
 
 
 @dataclass
@@ -36,10 +41,15 @@ class World:
     scenario: Scenario
     pool: Pool
     probe: PoolProbe
-    bare: nn.Module  # the network itself: evaluation passes are not charged
+    bare: Precise  # the network itself: evaluation passes are not charged
     network: Metered
+    team: Team  # the processes that the run is in
+    hostile: bool  # the scenario looks at mini-batches: images are fetched in [0, 1], else as the network wants them
+    model: Any  # the network as the scenario learns with it: images (n, C, H, W) as fetched to logits (n, K)
+    parameters: list[Tensor]
     optimizer: torch.optim.Optimizer
-    train: Batches
+    train: AnyBatches
+    draws: Draws
     validation: Batches
     test: TestSet
     clock: Clock
@@ -49,7 +59,7 @@ class World:
     facts: dict[str, Any]  # data and labels, as a result records them
 
 
-def build_world(run: RunSettings) -> World:
+def build_world(run: RunSettings, team: Team | None = None) -> World:
     """Arms of one seed get the same split, initial weights and corrupted labels (rule 1)."""
     recipe, seed, device = run.recipe, run.seed, torch.device(run.device)
     clock = Clock(device)
@@ -59,6 +69,7 @@ def build_world(run: RunSettings) -> World:
         train_size=recipe.train_size,
         seed=stream_seed(seed, "split"),
         device=device,
+        stored=recipe.stored,
     )
     if recipe.robust is not None:
         possible(recipe.robust, splits.train.num_classes)
@@ -71,7 +82,7 @@ def build_world(run: RunSettings) -> World:
     clean = clean_labels(observed, splits.train)
     scenario.start(observed, stream(seed, "attack", device))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
-    train = Batches(observed, crop=recipe.augment.crop, flip=recipe.augment.flip, generator=generators["augmentation"])
+    train = batches_of(observed, recipe.augment, generators["augmentation"])
     pool = Pool(
         size=len(observed.labels),
         batch_size=recipe.batch_size,
@@ -82,9 +93,9 @@ def build_world(run: RunSettings) -> World:
     blueprint = Blueprint.of(recipe, splits.train)
     bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
     if recipe.compile:
-        bare.warm_up(blueprint.dummy(), generators["dropout"])
-    ledger = Ledger(recipe.budget, blueprint.cost(blueprint.dummy()), pool.size, lambda: clock.training)
-    network = Metered(bare, ledger, clock)
+        bare.warm_up(blueprint.dummy(), generators["dropout"], ready=not scenario.hostile)
+    ledger = Ledger(recipe.budget, blueprint.cost(), pool.size, lambda: clock.training)
+    network = Metered(bare, ledger, clock, team or Team())
     probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
     return World(
         sampler=sampler,
@@ -94,8 +105,13 @@ def build_world(run: RunSettings) -> World:
         probe=probe,
         bare=bare,
         network=network,
+        team=network.team,
+        hostile=scenario.hostile,
+        model=network if scenario.hostile else partial(network, ready=True),
+        parameters=[parameter for parameter in bare.parameters() if parameter.requires_grad],
         optimizer=build_optimizer(recipe, bare),
         train=train,
+        draws=Draws(train, recipe.lookahead),
         validation=Batches(splits.validation),
         test=TestSet(splits.test),
         clock=clock,

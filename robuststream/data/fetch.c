@@ -1,0 +1,86 @@
+/* One mini-batch in one pass: gather, crop, mirror, and every byte to the number that the network wants. Plain C, called through
+ * ctypes; knows neither Python nor torch. A byte and a channel have 256 C outcomes, so the arithmetic is a table that torch made:
+ * the numbers are torch's own bits, in float32 or in bf16.
+ */
+#include <stdint.h>
+
+typedef struct {
+    const uint8_t *images; /* (N, height, width, channels) */
+    int64_t size, channels, height, width;
+    int64_t crop;   /* zeros around an image, in pixels; they are not in memory */
+    int64_t planar; /* the answer lies in memory as (n, channels, height, width), else as images do */
+    const int64_t *rows; /* (N,) where an example's image lies in memory, or null: where its number says */
+} source;
+
+#define AHEAD 2 /* images between asking memory for one and reading it */
+
+/* One row of the answer: of the image's row `from`, or of zeros where it is null. */
+#define ROW(T, C)                                                                                     \
+    for (int64_t c = 0; c < (C); c++) {                                                               \
+        const T *value = (const T *)table + 256 * c;                                                  \
+        T *to = out + c * plane, zero = value[0];                                                     \
+        for (int64_t x = 0; x < first; x++)                                                           \
+            to[x * step] = zero;                                                                      \
+        for (int64_t x = last; x < width; x++)                                                        \
+            to[x * step] = zero;                                                                      \
+        if (mirrored)                                                                                 \
+            for (int64_t x = first; x < last; x++)                                                    \
+                to[x * step] = value[from[(width - 1 - x - shift) * (C) + c]];                        \
+        else                                                                                          \
+            for (int64_t x = first; x < last; x++)                                                    \
+                to[x * step] = value[from[(x + shift) * (C) + c]];                                    \
+    }
+
+#define FETCH(NAME, T)                                                                                                \
+    static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t *drawn, const void *table, T *out) { \
+        int64_t width = s->width, height = s->height, channels = s->channels, bytes = height * width * channels;      \
+        int64_t plane = s->planar ? height * width : 1, step = s->planar ? 1 : channels;                              \
+        for (int64_t i = 0; i < n; i++) {                                                                             \
+            if (i + AHEAD < n) {                                                                                      \
+                const uint8_t *next = s->images + (s->rows ? s->rows[index[i + AHEAD]] : index[i + AHEAD]) * bytes;   \
+                for (int64_t b = 0; b < bytes; b += 64)                                                               \
+                    __builtin_prefetch(next + b);                                                                     \
+            }                                                                                                         \
+            const uint8_t *image = s->images + (s->rows ? s->rows[index[i]] : index[i]) * bytes;                      \
+            int64_t down = drawn ? drawn[i] - s->crop : 0, shift = drawn ? drawn[n + i] - s->crop : 0;                \
+            int64_t mirrored = drawn ? drawn[2 * n + i] : 0;                                                          \
+            for (int64_t y = 0; y < height; y++, out += width * step) {                                               \
+                int64_t inside = y + down >= 0 && y + down < height;                                                  \
+                int64_t first = !inside ? width : shift < 0 ? -shift : 0;                                             \
+                int64_t last = !inside ? width : shift > 0 ? width - shift : width;                                   \
+                const uint8_t *from = image + (y + down) * width * channels;                                          \
+                first = first > width ? width : first;                                                                \
+                last = last < first ? first : last;                                                                   \
+                if (channels == 1) {                                                                                  \
+                    ROW(T, 1)                                                                                         \
+                } else if (channels == 3) {                                                                           \
+                    ROW(T, 3)                                                                                         \
+                } else {                                                                                              \
+                    ROW(T, channels)                                                                                  \
+                }                                                                                                     \
+            }                                                                                                         \
+            out += s->planar ? (channels - 1) * plane : 0;                                                            \
+        }                                                                                                             \
+    }
+
+FETCH(fetch_wide, float)
+FETCH(fetch_narrow, uint16_t)
+
+/* Tells a library of another version from this one. */
+int64_t fetch_layout(void) { return 1000 + (int64_t)sizeof(source); }
+
+/* (n,) examples -> images and labels. `drawn` (3, n): rows down and columns across of the crop, and whether it is mirrored; or null.
+ * `table` (C, 256) of `bytes` each. Returns the place of the first index outside 0..N-1, before anything was written, or -1. */
+int64_t fetch_batch(const source *s, int64_t n, const int64_t *index, const int64_t *drawn, const void *table, int64_t bytes,
+                    void *out, const int64_t *labels, int64_t *labels_out) {
+    for (int64_t i = 0; i < n; i++) {
+        if ((uint64_t)index[i] >= (uint64_t)s->size)
+            return i;
+        labels_out[i] = labels[index[i]];
+    }
+    if (bytes == 4)
+        fetch_wide(s, n, index, drawn, table, out);
+    else
+        fetch_narrow(s, n, index, drawn, table, out);
+    return -1;
+}

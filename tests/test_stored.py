@@ -1,0 +1,106 @@
+"""Images that stay on disk: the same run as from memory; draws ahead, their lag recorded; resumed as undisturbed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from _runs import settings, without_time
+from robuststream import records
+from robuststream.data.splits import load_splits
+from robuststream.errors import UserError
+from robuststream.training.loop import Stopped, Watch, train
+
+SHAPE = (9, 8)
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey images of two easy classes as .npy."""
+    folder, rng = tmp_path_factory.mktemp("arrays"), np.random.default_rng(0)
+    for part, size in (("train", 240), ("test", 40)):
+        labels = np.arange(size) % 2
+        images = rng.integers(0, 128, (size, *SHAPE), dtype=np.uint8) + (127 * labels[:, None, None]).astype(np.uint8)
+        np.save(folder / f"{part}_images.npy", images)
+        np.save(folder / f"{part}_labels.npy", labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images as files; their order is that of the class, then of the name."""
+    folder = tmp_path_factory.mktemp("files")
+    for part in ("train", "test"):
+        images, labels = (np.load(arrays / f"{part}_{what}.npy") for what in ("images", "labels"))
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            (folder / part / f"class-{label}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / part / f"class-{label}" / f"{number:04d}.png")
+    return folder
+
+
+def run(data: Path, tmp_path: Path, name: str, *overrides: str, stop_after: int | None = None) -> tuple[dict, list[dict]]:
+    own = ("recipe.train_size=null", "recipe.augment.crop=1", "recipe.augment.flip=true")
+    chosen = settings("plb", "symmetric-40", f"recipe.data={data}", *own, *overrides)
+    folder, asked = tmp_path / name, 0
+    folder.mkdir(exist_ok=True)
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return stop_after is not None and asked > stop_after
+
+    result = without_time(train(chosen, folder, Watch(stop=stop)))
+    del result["data"]
+    return result, [without_time(record) for record in records.read_evaluations(folder / "records.jsonl")]
+
+
+@pytest.mark.parametrize("form", ["arrays", "files"])
+def test_a_run_from_disk_is_the_run_from_memory(form: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """To the bit: few enough images that all of them are in the channels' statistics."""
+    data = request.getfixturevalue(form)
+    memory, disk = (run(data, tmp_path, str(stored), f"recipe.stored={stored}") for stored in ("false", "true"))
+    assert memory == disk
+
+
+def test_draws_ahead_lag_and_are_recorded(arrays: Path, tmp_path: Path) -> None:
+    stored = ("recipe.stored=true", "recipe.lookahead=3")
+    ahead, evaluations = run(arrays, tmp_path, "ahead", *stored)
+    assert evaluations[-1]["lag"] == 3.0
+    assert 0 < evaluations[1]["lag"] < 3.0  # the first mini-batches were drawn when nothing could be known yet
+    assert evaluations != run(arrays, tmp_path, "now", "recipe.stored=true")[1]
+    assert ahead["totals"]["backwards"] > 0
+    with pytest.raises(Stopped):
+        run(arrays, tmp_path, "stopped", *stored, stop_after=7)
+    assert run(arrays, tmp_path, "stopped", *stored) == (ahead, evaluations)
+
+
+def test_only_the_drawn_images_are_read(arrays: Path) -> None:
+    splits = load_splits(str(arrays), validation=0.25, train_size=None, seed=1, device="cpu", stored=True)
+    assert splits.train.images.shape == (180, 1, *SHAPE)
+    assert splits.train.images.is_meta
+    assert splits.train.stored is not None
+    expected = np.load(arrays / "train_images.npy")[splits.train.rows[[5, 5, 0]].numpy()]
+    np.testing.assert_array_equal(splits.train.stored.read(splits.train.rows[[5, 5, 0]]).squeeze(3).numpy(), expected)
+    resident = load_splits(str(arrays), validation=0.25, train_size=None, seed=1, device="cpu")
+    assert torch.equal(resident.validation.images, splits.validation.images)
+
+
+def test_what_cannot_stay_on_disk_is_refused_in_one_line(arrays: Path, tmp_path: Path) -> None:
+    def refusal(name: str) -> str:
+        with pytest.raises(UserError) as caught:
+            load_splits(name, validation=0.25, train_size=None, seed=0, device="cpu", stored=True)
+        return json.dumps(str(caught.value))
+
+    np.savez(tmp_path / "some.npz", x=np.zeros(3))
+    assert "stored=true is not possible with 'digits'" in refusal("digits")
+    assert "stored=true is not possible with" in refusal(str(tmp_path / "some.npz"))
+    short = tmp_path / "short"
+    short.mkdir()
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.save(short / f"{name}.npy", np.load(arrays / f"{name}.npy")[: 20 if name == "train_labels" else None])
+    assert "20 train_labels" in refusal(str(short))
