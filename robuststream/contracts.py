@@ -302,7 +302,7 @@ class Scenario(Stateful, Hyperparameters):
 
     @property
     def hostile(self) -> bool:
-        """Whether it has its own way with mini-batches: images then come in [0, 1], else as the network's first layer gives them."""
+        """Whether it has its own way with mini-batches: images then come in [0, 1], else as the network first makes them."""
         return any(getattr(type(self), name) is not getattr(Scenario, name) for name in ("perturb", "learn"))
 
     @property
