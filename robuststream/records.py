@@ -247,9 +247,9 @@ def read_sound_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
             continue
         try:
             record = json.loads(line)
-            if evaluations and not record["step"] > evaluations[-1]["step"]:
+            step = record["step"] + 0  # a number, then
+            if evaluations and not step > evaluations[-1]["step"]:
                 return evaluations, False
-            record["step"] + 0
         except (ValueError, TypeError, KeyError, RecursionError):
             return evaluations, False
         evaluations.append(record)
@@ -272,8 +272,7 @@ def read_run(folder: Path) -> RunRecords | None:
 def _held_to_shape(run: RunRecords, where: Path) -> RunRecords:
     """What every report relies on. Raises UserError with the file and the key that do not fit."""
     shapes.held_to(shapes.SETTINGS, run.settings, where / "settings.json")
-    for place, evaluation in enumerate(run.evaluations, 1):
-        shapes.held_to(shapes.EVALUATION, evaluation, f"{where / 'records.jsonl'}, line {place}")
+    shapes.held_to(shapes.EVALUATIONS, run.evaluations, where / "records.jsonl")
     if run.result is not None:
         shapes.held_to(shapes.RESULT, run.result, where / "result.json")
     return run

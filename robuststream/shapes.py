@@ -154,7 +154,8 @@ class ResultFile(TypedDict):
 Shape = TypeVar("Shape")
 
 STUDY, SETTINGS, RESULT = TypeAdapter(StudyFile), TypeAdapter(SettingsFile), TypeAdapter(ResultFile)
-EVALUATION = TypeAdapter(Evaluation)
+EVALUATIONS = TypeAdapter(list[Evaluation])
+"""All lines at once: ten thousand runs have hundreds of thousands."""
 
 
 def held_to(shape: TypeAdapter[Any], value: Any, where: object) -> Any:
