@@ -16,7 +16,7 @@ from _runs import settings, without_time
 from robuststream import records
 from robuststream.training import checkpoint
 from robuststream.training.checkpoint import Checkpoints, pack
-from robuststream.training.loop import Stopped, Watch, _Run, train
+from robuststream.training.loop import Watch, _Run, train
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -52,22 +52,27 @@ def test_a_difference_would_be_seen(tmp_path: Path) -> None:
 # -- what makes it so --------------------------------------------------------------------------------------------------------
 
 
+class Killed(Exception):
+    """As good as a kill: the run saves nothing any more."""
+
+
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run folder with two checkpoints, at different steps."""
+    """A run folder with two checkpoints, of successive evaluations, and a record that came after both."""
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    steps = 0
+    seen = 0
 
-    def stop() -> bool:
-        nonlocal steps
-        steps += 1
-        return steps > 12
+    def evaluated(record: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 4:
+            raise Killed
 
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(Stopped):
-        train(settings("plb"), folder, Watch(stop=stop))
+    with pytest.raises(Killed):
+        train(settings("plb"), folder, Watch(evaluated=evaluated))
     assert Checkpoints(folder).path.exists()
     assert Checkpoints(folder).older.exists()
     return folder
