@@ -62,7 +62,7 @@ def main() -> None:
     verdict += "; ".join(faults) if faults else "every result and record is bit-equal to the undisturbed study's"
     print(verdict)
     if options.write:
-        write(options.write, table, verdict, len(study))
+        write(options.write, table, verdict, bool(study))
     sys.exit(bool(faults))
 
 
