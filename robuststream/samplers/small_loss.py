@@ -25,12 +25,13 @@ class SmallLoss(FromCandidates):
         the confident joint of Northcutt, Jiang, Chuang, JAIR 2021, arXiv 1911.00068.
     Cost: n / (1 - rate) forwards a step to probe, after the ramp; N forwards once where the rate is estimated.
     Deviations: candidates grow so that n are learned (there: n candidates, of which 1 - rate are learned). The ramp is a share of
-        the budget (10 of 200 epochs). An estimated rate acts when the ramp ends; its probabilities are of examples that were
-        learned from (there: cross-validated), so it is taken once, early.
+        the budget (10 of 200 epochs). An estimated rate acts at once, at estimate_at, which is ours: its probabilities are of
+        examples that were learned from (there: cross-validated), so it is taken once, after learning and before memorising.
     """
 
     noise_rate: float | None = hyper(None, low=0.0, below=1.0, help="share that is left out; null estimates it")
     ramp: float = hyper(0.05, low=0.0, high=1.0, help="spent share of the budget until which the share left out grows")
+    estimate_at: float = hyper(0.3, low=0.0, high=1.0, help="spent share of the budget at which an unknown rate is estimated")
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)
@@ -38,7 +39,7 @@ class SmallLoss(FromCandidates):
 
     def draw(self, probe: Probe, progress: float) -> Batch:
         n = self.pool.batch_size
-        if progress >= self.ramp and self.rate_ is None:
+        if progress >= self.estimate_at and self.rate_ is None:
             self.rate_ = min(float(noise_rate(probe(self.pool.everyone))), MOST)  # waits for the device, once in a run
         grown = min(progress / self.ramp, 1.0) if self.ramp > 0 else 1.0
         left_out = grown * (self.rate_ or 0.0)

@@ -118,6 +118,7 @@ CASES: list[Case] = [
     ),
     ("active-bias", {"burn_in": 0}),
     ("small-loss", {}),
+    ("small-loss", {"estimate_at": 0, "ramp": 0.5}),
     *(("small-loss", {"noise_rate": rate, "ramp": ramp}) for rate in (None, 0.0, 0.4) for ramp in (0.0, 0.5)),
     ("loshchilov-hutter", {}),
     ("loshchilov-hutter", {"pressure_from": 1e8, "pressure_to": 10.0, "sort_every": 1}),

@@ -11,13 +11,21 @@ from twins._shared import Dice, Epochs, Twin, TwinProbe, TwinSignals, hardest
 
 
 class SmallLossTwin(Twin):
-    def __init__(self, size: int, batch_size: int, dice: Dice, noise_rate: float | None = None, ramp: float = 0.05) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        dice: Dice,
+        noise_rate: float | None = None,
+        ramp: float = 0.05,
+        estimate_at: float = 0.3,
+    ) -> None:
         super().__init__(size, batch_size, dice)
-        self.forget_rate, self.T_k = noise_rate, ramp
+        self.forget_rate, self.T_k, self.estimate_at = noise_rate, ramp, estimate_at
         self.epochs = Epochs(dice)
 
     def draw(self, probe: TwinProbe, progress: float) -> list[int]:
-        if self.forget_rate is None and progress >= self.T_k:
+        if self.forget_rate is None and progress >= self.estimate_at:
             self.forget_rate = min(off_diagonal(probe(self.everyone)), 0.9)
         remember = 1 - (self.forget_rate or 0.0) * (min(progress / self.T_k, 1) if self.T_k else 1)
         candidates = self.epochs.fill(math.ceil(self.batch_size / remember), lambda: self.everyone)
