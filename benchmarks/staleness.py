@@ -34,7 +34,7 @@ class Arm:
     accuracy: float  # test, last step
 
     @staticmethod
-    def of(runs: Sequence[RunRecords]) -> Arm | None:
+    def of(runs: Sequence[RunRecords], first_look: float) -> Arm | None:
         """None where nothing is stored."""
         curves = [[(e["spent"], e["concordance"]) for e in run.evaluations if e["concordance"] is not None] for run in runs]
         if not all(curves):
@@ -46,20 +46,30 @@ class Arm:
         return Arm(
             label=runs[0].sampler,
             kind=runs[0].settings["sampler"]["kind"],
-            refreshing=float(np.mean([refreshing(result) for result in results])),
+            refreshing=float(np.mean([refreshing(result, first_look) for result in results])),
             overall=float(np.mean(means)),
             spread=float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
-            quarters=tuple(float(concordance[(spent > a) & (spent <= b)].mean()) for a, b in QUARTERS),
+            quarters=tuple(mean(concordance[(spent > a) & (spent <= b)]) for a, b in QUARTERS),
             fresh=float((concordance >= 0.9).mean()),
             accuracy=float(np.mean([result["last"]["test_accuracy"] for result in results])),
         )
 
 
-def refreshing(result: dict) -> float:
+def mean(values: np.ndarray) -> float:
+    """Not a number where there is none: no pair could be told apart."""
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def refreshing(result: dict, first_look: float) -> float:
     """Percent of the charged FLOPs that went into forwards after the first look at the pool."""
     totals = result["totals"]
-    again = totals["forwards"]["probe"] - min(totals["forwards"]["probe"], result["data"]["train"])
-    return 100.0 * again * totals["flops_per_forward"] / totals["flops"]
+    return 100.0 * (totals["forwards"]["probe"] - first_look) * totals["flops_per_forward"] / totals["flops"]
+
+
+def first_look(arm: str, runs: Sequence[RunRecords]) -> float:
+    """Forwards with which the arm's kind begins: those of its arm that probes least."""
+    kinds = {run.sampler: run.settings["sampler"]["kind"] for run in runs}
+    return min(run.result["totals"]["forwards"]["probe"] for run in runs if run.result and kinds[run.sampler] == kinds[arm])
 
 
 def on_front(arm: Arm, arms: Sequence[Arm]) -> bool:
@@ -67,11 +77,15 @@ def on_front(arm: Arm, arms: Sequence[Arm]) -> bool:
     return not any(other.overall > arm.overall and other.refreshing <= arm.refreshing for other in rivals)
 
 
+def figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
 def table(arms: Sequence[Arm]) -> str:
     head = "| arm | refreshing, % | concordance | 1st quarter | 2nd | 3rd | 4th | evaluations >= 0.9 | test accuracy, % | front |"
     rows = [
-        f"| {arm.label} | {arm.refreshing:.1f} | {arm.overall:.3f} ({arm.spread:.3f}) | "
-        + " | ".join(f"{quarter:.3f}" for quarter in arm.quarters)
+        f"| {arm.label} | {arm.refreshing:.1f} | {arm.overall:.3f} ({figure(arm.spread)}) | "
+        + " | ".join(figure(quarter) for quarter in arm.quarters)
         + f" | {100 * arm.fresh:.0f} % | {100 * arm.accuracy:.2f} | {'front' if on_front(arm, arms) else ''} |"
         for arm in sorted(arms, key=lambda arm: (arm.kind, arm.refreshing))
     ]
@@ -86,8 +100,9 @@ def main(given: Sequence[str] | None = None) -> None:
     _, runs = read_study(chosen.folder)
     runs = [run for run in runs if run.result]
     for scenario in dict.fromkeys(run.scenario for run in runs):
-        labels = dict.fromkeys(run.sampler for run in runs if run.scenario == scenario)
-        found = [Arm.of([run for run in runs if (run.sampler, run.scenario) == (label, scenario)]) for label in labels]
+        here = [run for run in runs if run.scenario == scenario]
+        labels = dict.fromkeys(run.sampler for run in here)
+        found = [Arm.of([run for run in here if run.sampler == label], first_look(label, here)) for label in labels]
         text = table([arm for arm in found if arm])
         print(text)
         if chosen.write:
