@@ -90,8 +90,8 @@ def test_trades_is_that_of_the_numpy_twin() -> None:
     assert np.abs(flat(world._attacked) - attacked).max() < 1e-12
     lesson = world.learn(model, images, labels)
     expected = twin.trades_loss(net, flat(images), attacked, labels.numpy(), beta=2.5)
-    assert lesson.loss.detach().numpy() == pytest.approx(expected)
-    assert lesson.logits.numpy() == pytest.approx(net.logits(attacked))
+    assert (lesson.loss + lesson.penalty).detach().numpy() == pytest.approx(expected)
+    assert lesson.shown.numpy() == pytest.approx(net.logits(attacked))
 
 
 def test_the_trades_loss_has_the_gradient_of_both_terms() -> None:
@@ -100,7 +100,8 @@ def test_the_trades_loss_has_the_gradient_of_both_terms() -> None:
     images, labels = examples(5)
     world = scenario("adversarial-trades", eps=0.2, beta=2.5)
     world.perturb(model, images, labels)
-    world.learn(model, images, labels).loss.sum().backward()
+    lesson = world.learn(model, images, labels)
+    (lesson.loss + lesson.penalty).sum().backward()
     found = model[1].bias.grad
     assert found is not None
     for unit in range(7):
@@ -270,12 +271,13 @@ def test_signals_are_of_clean_or_of_perturbed_images(kind: str, share: float) ->
             world.delta_ = torch.full((10, 1, 3, 4), 0.3)
         found = world.perturb(model, images, labels)
         lesson = world.learn(model, found, labels)
-        seen = Signals.of(torch.arange(10), labels, lesson.logits, lesson.seen)
+        seen = Signals.of(torch.arange(10), labels, lesson.logits if lesson.shown is None else lesson.shown)
         perturbed = images.index_copy(0, world._chosen, world._attacked) if hasattr(world, "_attacked") else found
         expected = model(images if signals == "clean" else perturbed)
         assert seen.logits == pytest.approx(expected.detach(), abs=1e-5)
         assert seen.loss == pytest.approx(nn.functional.cross_entropy(expected, labels, reduction="none").detach(), abs=1e-4)
         if share == 0.0:
+            assert lesson.penalty is None
             assert torch.equal(lesson.loss, nn.functional.cross_entropy(model(images), labels, reduction="none"))
 
 

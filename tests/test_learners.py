@@ -17,6 +17,7 @@ from robuststream.config import ResolvedPlugin, RunSettings
 from robuststream.contracts import Learner, Pool, Signals
 from robuststream.errors import UserError
 from robuststream.learners.co_teaching import CoTeaching
+from robuststream.learners.elr import ELR
 from robuststream.learners.gce import GCE
 from robuststream.learners.label_smoothing import LabelSmoothing
 from robuststream.studies import load_study
@@ -73,6 +74,30 @@ def test_label_smoothing_is_its_formula() -> None:
     target = 0.9 * np.eye(3)[LABELS.numpy()] + 0.1 / 3
     expected = -(target * np.log(softmax(z))).sum(1)
     np.testing.assert_allclose(taught(LabelSmoothing(smoothing=0.1), z).detach().numpy(), expected, rtol=1e-5)
+
+
+def test_elr_is_equations_6_and_9_over_several_visits() -> None:
+    """Targets start at nothing; each visit averages in what the network says, and the loss rewards saying it again."""
+    learner = ELR(strength=3.0, decay=0.7)
+    learner.start(Pool(6, 6, 3, LABELS, 0), None)  # type: ignore[arg-type]
+    target = np.zeros((6, 3))
+    for visit in range(3):
+        z = logits(visit)
+        p = softmax(z).clip(1e-4, 1 - 1e-4)
+        target = 0.7 * target + 0.3 * p / p.sum(1, keepdims=True)
+        expected = -np.log(softmax(z)[np.arange(6), LABELS.numpy()]) + 3.0 * np.log(1 - (target * p).sum(1))
+        np.testing.assert_allclose(taught(learner, z).detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_elr_of_a_repeated_example_does_not_depend_on_the_order() -> None:
+    def after(order: list[int]) -> Tensor:
+        learner = ELR()
+        learner.start(Pool(6, 3, 3, LABELS, 0), None)  # type: ignore[arg-type]
+        index, z = torch.tensor([2, 2, 5])[order], logits()[[0, 1, 2]][order]
+        learner.objective(index, LABELS[index], z, F.cross_entropy(z, LABELS[index], reduction="none"), 0.5)
+        return learner.target_
+
+    assert torch.equal(after([0, 1, 2]), after([1, 0, 2]))
 
 
 class Peer:
