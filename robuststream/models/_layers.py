@@ -47,10 +47,9 @@ class Dropout(nn.Module):
             return activations
         if self.generator is None:
             raise RuntimeError("Dropout has no generator; networks that train are made by robuststream.models._build.build")
-        return activations * self._factors(activations, self.generator)  # pyright: ignore[reportCallIssue]
+        return activations * self.factors(activations, self.generator)
 
-    @torch.compiler.disable  # it cannot trace a generator, and aborts on what follows it
-    def _factors(self, activations: Tensor, generator: torch.Generator) -> Tensor:
+    def factors(self, activations: Tensor, generator: torch.Generator) -> Tensor:
         """0 or 1 / (1 - p) for each activation, in their order of memory."""
         numbers = torch.int8 if (self.p * 256).is_integer() else torch.int16
         width, limits = numbers.itemsize, torch.iinfo(numbers)

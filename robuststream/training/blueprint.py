@@ -78,12 +78,16 @@ class Blueprint:
         return torch.zeros((self.recipe.batch_size, *self.shape), device=self.device)
 
 
+LARGEST = 4096
+"""Examples to count FLOPs on: any number gives the same per example, and a mistyped batch size should not cost a minute."""
+
+
 @lru_cache(maxsize=16)
 def _counted(recipe: str, shape: Shape, num_classes: int, device: torch.device, model: str) -> Cost:
     """Once per process: the runs of a study have one recipe."""
     mean, std = torch.zeros(shape[0]), torch.ones(shape[0])
     blueprint = Blueprint(Recipe.model_validate_json(recipe), shape, num_classes, mean, std, device)
-    return Cost.of(blueprint.network(0, torch.Generator(device), model, compiled=False), blueprint.dummy())
+    return Cost.of(blueprint.network(0, torch.Generator(device), model, compiled=False), blueprint.dummy()[:LARGEST])
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

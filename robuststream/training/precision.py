@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from robuststream.config import Recipe
 from robuststream.data.scale import Scale
-from robuststream.models._layers import Normalise
+from robuststream.models._layers import Dropout, Normalise
 
 
 class Precise(nn.Module):
@@ -33,6 +33,9 @@ class Precise(nn.Module):
         self._plain = {False: network.forward, True: rest.forward}  # by whether images are ready
         self._compiled = self._plain
         if recipe.compile:
+            for module in network.modules():
+                if isinstance(module, Dropout):  # a generator cannot be traced, and what follows it aborts
+                    module.factors = torch.compiler.disable(module.factors)  # type: ignore[method-assign]
             mode = "reduce-overhead" if recipe.cuda_graphs else "default"
             self._compiled = {ready: torch.compile(run, dynamic=False, mode=mode) for ready, run in self._plain.items()}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,17 @@ def measure(
     return press(found, network, images, labels, robust.attacks, seed, strength)
 
 
-@torch.compiler.set_stance("force_eager")  # survivors come in every number, and each would be compiled anew
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Survivors come in every number, and each would be compiled anew. What compiles is not loaded for this alone: it is slow."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@_uncompiled()
 def press(
     found: dict[str, Any],
     network: nn.Module,

@@ -23,7 +23,7 @@ class EntElbTwin(PoDTwin):
         score: str = "elb",
         distinct: bool = True,
     ) -> None:
-        super().__init__(size, batch_size, dice, "within_batch", warmup_epochs, refresh)
+        super().__init__(size, batch_size, dice, "within_batch", warmup_epochs=warmup_epochs, refresh=refresh)
         self.score, self.distinct = score, distinct
 
     def initial(self, probe: TwinProbe) -> list[float]:
