@@ -36,7 +36,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 LONGER = {"rho-loss": ["budget=9"], "divbs": ["budget=9"]}
-"""What it takes for a run of several steps: the one learns with its companions first, the other probes ten times what it learns."""
+"""What it takes for a run of several steps: one learns with its companions first, one probes ten times what it learns."""
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
