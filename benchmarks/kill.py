@@ -107,8 +107,8 @@ def disturb(
         else:
             what = "study"
         life.kill()
-        torn = tear(folder, rng) if rng.random() < 0.5 else ""
-        faults += repeats(done, folder)
+        faults += repeats(done, folder)  # before any of these results is torn, which is to be computed again
+        torn = tear(folder, rng) if len(table) % 2 else ""
         done = stamps(folder)
         table.append(Kill(len(table) + 1, what, after, len(done), under_way, torn))
         print(
@@ -123,7 +123,8 @@ def _forget(folder: Path, rng: random.Random) -> None:
     for run in sorted((folder / "runs").iterdir()):
         if rng.random() < 0.5:
             for path in run.iterdir():
-                path.unlink()
+                if path.name != ".lock":  # a worker of an earlier life may still wait for it
+                    path.unlink()
 
 
 def _under_way(folder: Path) -> str:

@@ -198,11 +198,14 @@ def sweep(folder: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a JSON file of ours is there to its end: the cheap question, for thousands of files."""
+    """Whether a JSON file of ours is there to its end: the cheap question, for thousands of files.
+
+    Ours are indented, so that the last brace alone stands at the start of a line.
+    """
     try:
         with open(path, "rb") as file:
             file.seek(-min(16, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            return file.read().rstrip().endswith(b"}")
+            return file.read().rstrip().endswith(b"\n}")
     except OSError:
         return False
 

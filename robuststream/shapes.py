@@ -7,15 +7,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from robuststream.errors import UserError
 
+
+def _share_or_nan(value: float) -> float:
+    """What was never measured, or is lost, may stand as NaN: it leaves a gap in the report. So may a figure's."""
+    if value < 0 or value > 1:
+        raise ValueError("input should be a share of 0 to 1")
+    return value
+
+
+def _figure_or_nan(value: float) -> float:
+    if abs(value) > 1e30:
+        raise ValueError("input should be at most 1e30 either way")
+    return value
+
+
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _Amount = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Figure = Annotated[float, Field(ge=-1e30, le=1e30)] | None  # a NaN is read as an absent figure
+_Loss = float | None  # a run that diverges has any: curves leave a gap where it is no finite number
+_Figure = Annotated[float, AfterValidator(_figure_or_nan)] | None
+_Measured = Annotated[float, AfterValidator(_share_or_nan)]
+_Duration = Annotated[float, Field(ge=0)]  # infinite where nobody knows
 _STRICT = ConfigDict(strict=True)
 _Named = dict[str, Any]
 
@@ -88,9 +105,9 @@ class Evaluation(TypedDict):
     flops: _Amount
     seconds: _Amount
     validation_accuracy: _Share
-    lr: NotRequired[_Figure]
-    train_loss: NotRequired[_Figure]
-    validation_loss: NotRequired[_Figure]
+    lr: NotRequired[_Loss]
+    train_loss: NotRequired[_Loss]
+    validation_loss: NotRequired[_Loss]
     wrong_drawn: NotRequired[_Figure]
     enrichment: NotRequired[_Figure]
     memorised: NotRequired[_Figure]
@@ -103,7 +120,7 @@ class Evaluation(TypedDict):
 
 class _Accuracies(TypedDict):
     validation_accuracy: _Share
-    test_accuracy: _Share
+    test_accuracy: _Measured
 
 
 class _Totals(TypedDict):
@@ -111,19 +128,22 @@ class _Totals(TypedDict):
     forwards: dict[str, _Amount]
     backwards: _Amount
     flops: _Amount
+    flops_per_forward: NotRequired[_Amount]
+    flops_per_backward: NotRequired[_Amount]
     auxiliary: NotRequired[dict[str, _Amount]]
 
 
 class _Seconds(TypedDict):
     train: _Amount
     phases: dict[str, _Amount]
-    evaluation: _Amount
-    checkpoint: _Amount
-    compile: _Amount
+    evaluation: _Duration
+    checkpoint: _Duration
+    compile: _Duration
 
 
 class _Data(TypedDict):
     num_classes: Annotated[int, Field(ge=2, lt=2**24)]
+    train: NotRequired[_Count]
     hash: str
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import time
@@ -30,7 +31,7 @@ STUDY += ["samplers=uniform,plb,kakurenbo,selective-backprop"]
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds a study's workers in /proc")
 def test_a_study_killed_twenty_times_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    options = argparse.Namespace(jobs=1, every=0.05, longest=1.0, anew=False)
+    options = argparse.Namespace(jobs=1, every=0.05, longest=0.6, anew=False)
     Life(tmp_path / "undisturbed", STUDY, 1, 0.05).join()
     table, faults = kill.disturb(tmp_path / "killed", STUDY, 20, random.Random(0), options)
     assert len(table) == 20
@@ -38,6 +39,18 @@ def test_a_study_killed_twenty_times_ends_as_one_that_was_not(tmp_path: Path) ->
     assert {line.what for line in table} == {"study", "worker"}
     assert faults + kill.differences(tmp_path / "undisturbed", tmp_path / "killed") + kill.leftovers(tmp_path / "killed") == []
     assert len(kill.results(tmp_path / "killed")) == 4
+
+
+def test_a_repetition_would_be_seen_and_no_other(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "uniform"
+    run.mkdir(parents=True)
+    records.write_json(run / "result.json", {"last": 0.5})
+    done = kill.stamps(tmp_path)
+    assert kill.repeats(done, tmp_path) == []
+    os.utime(run / "result.json", ns=(0, 0))
+    assert kill.repeats(done, tmp_path) == ["uniform was run again"]
+    os.truncate(run / "result.json", 5)
+    assert kill.stamps(tmp_path) == {}  # cut short, it is to be computed again
 
 
 def test_a_difference_would_be_seen(tmp_path: Path) -> None:
@@ -121,7 +134,7 @@ def test_with_no_checkpoint_left_a_run_begins_anew(stopped: Path, tmp_path: Path
 
 def test_a_result_that_is_cut_short_is_computed_again(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    records.write_json(path, {"a": 1})
+    records.write_json(path, {"a": 1, "b": {"c": {}, "d": {"e": 2}}, "f": 3, "g": {"h": [{}]}})
     assert records.is_whole(path)
     whole = path.read_bytes()
     for end in range(len(whole) - 2):

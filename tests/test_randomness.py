@@ -64,20 +64,30 @@ def complaint(path: Path, dotted: str, name: str, call: ast.Call) -> str:
     if name in NEVER:
         return "takes no generator"
     if dotted.startswith(("np.random.", "numpy.random.")):
-        fine = (name == "default_rng" and call.args) or name == "get_state"
+        fine = (name == "default_rng" and call.args) or name in ("get_state", "set_state")  # kept, and given back untouched
         return "" if fine else "is numpy's global generator, or has no seed"
     if dotted.startswith("random."):
         own = dotted.startswith("random.Random(") and not dotted.startswith("random.Random()")
-        fine = own or (name == "Random" and call.args) or name == "getstate"
+        fine = own or (name == "Random" and call.args) or name in ("getstate", "setstate")  # kept, and given back untouched
         return "" if fine else "is Python's global generator, or has no seed"
+    if ".init." in f".{dotted}":
+        fine = path.parent.name == "models" or "generator" in keywords or name in ("zeros_", "ones_", "constant_", "dirac_")
+        return "" if fine else "is given no generator"  # those of the models draw under the fork of _build.py
     if name in GIVEN_A_GENERATOR and not dotted.startswith(("generator.", "rng.")):
         return "" if "generator" in keywords else "is given no generator"
     if name == "train_test_split":
         return "" if "random_state" in keywords else "is given no random_state"
-    if name in ("manual_seed", "seed") or ".init." in f".{dotted}":
-        fine = dotted.startswith("torch.Generator(") or path.parent.name == "models" or "generator" in dotted.lower()
-        return "" if fine else "seeds or draws globally"
+    if name in ("manual_seed", "seed"):
+        fine = dotted.startswith("torch.Generator(") or "generator" in dotted.lower() or call.lineno in forked(path)
+        return "" if fine else "seeds globally"
     return ""
+
+
+def forked(path: Path) -> set[int]:
+    """The lines of a file at which torch's global generator is a fork, that is given back as it was."""
+    blocks = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.With)]
+    inside = [block for block in blocks if any("fork_rng" in ast.unparse(item) for item in block.items)]
+    return {line for block in inside for line in range(block.lineno, (block.end_lineno or block.lineno) + 1)}
 
 
 def draws(name: str, dotted: str) -> bool:
@@ -114,7 +124,10 @@ def test_initial_weights_are_drawn_under_a_forked_generator() -> None:
         "np.random.default_rng()",
         "random.random()",
         "random.Random()",
+        "random.seed(0)",
         "torch.manual_seed(0)",
+        "nn.init.normal_(weight)",
+        "torch.nn.init.kaiming_uniform_(weight, nonlinearity='relu')",
         "train_test_split(x, test_size=0.1)",
         "F.dropout(x, 0.5)",
         "os.urandom(8)",

@@ -39,6 +39,8 @@ EXCEPTIONS = {
     ("training/provenance.py", "subprocess"): "asks git for the commit, without a shell",
     ("registry.py", "importlib"): "plug-ins that were named on purpose",
     ("reporting/page.py", "importlib"): "our own page's files",
+    ("reporting/style.py", "importlib"): "our own list of looks",
+    ("data/_native.py", "ctypes"): "our own C library, beside the package",
     ("sumtree/_library.py", "ctypes"): "our own C library, beside the package",
     ("study/allocator.py", "ctypes"): "mallopt of the C library",
 }
