@@ -172,7 +172,7 @@ def _fill(folder: Path, settings: dict[str, Any], model: records.RunRecords) -> 
     folder.mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in model.evaluations[::2]))
-    (folder / "result.json").write_text(json.dumps(model.result))
+    records.write_json(folder / "result.json", model.result)
 
 
 if __name__ == "__main__":
