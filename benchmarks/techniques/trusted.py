@@ -43,7 +43,7 @@ class Trusted(Streaming):
 
 @dataclass
 class Believe(Learner):
-    """Cross-entropy against a mixture of the label and the running average of the predictions; its share grows with the budget."""
+    """Cross-entropy against a mixture of label and running average of predictions, whose share grows with the budget."""
 
     decay: float = 0.7
     strength: float = 0.9
