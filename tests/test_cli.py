@@ -21,7 +21,8 @@ from robuststream.studies import load_study
 from robuststream.study.plan import plan
 
 SMALL = ("seeds=1", "samplers=uniform,plb", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=4", "budget=2")
-LONG = ("seeds=2", "samplers=uniform,plb", "scenarios=symmetric-40", "recipe.evaluations=5", "budget=40")
+LONG = ("seeds=2", "samplers=uniform,plb", "scenarios=symmetric-40", "recipe.evaluations=5", "budget=10")
+"""Seconds a run: longer than it takes to send a signal after the first record."""
 
 
 def robuststream(*arguments: str | Path, cwd: Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
@@ -38,10 +39,20 @@ def refused(done: subprocess.CompletedProcess[str], answer: str) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study with its results; copied by who damages it."""
+    """A small study with its results, in the folder where nobody said --out, and what was on screen; copied by who changes it."""
     place = tmp_path_factory.mktemp("finished")
-    assert robuststream("bench", "noisy-labels", *SMALL, cwd=place).returncode == 0
-    return place / "reports" / "noisy-labels"
+    done = robuststream("bench", "noisy-labels", *SMALL, cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "screen.txt").write_text(done.stdout)
+    return place
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The results of the longer study."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    assert robuststream("bench", "noisy-labels", *LONG, cwd=place).returncode == 0
+    return results(place)
 
 
 TORCHLESS = (
@@ -137,7 +148,7 @@ def test_a_damaged_study_is_told_in_one_line(tmp_path: Path) -> None:
 )
 def test_damaged_results_are_told_in_one_line(name: str, text: str, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished / "reports" / "noisy-labels", folder)
     (folder / records.ARCHIVE).unlink()
     next(iter(folder.rglob(name))).write_text(text)
     with pytest.raises(UserError) as told:
@@ -185,12 +196,11 @@ def test_very_long_labels_fit_a_file_name() -> None:
     assert len(records.run_name({"sampler": plugin, "scenario": plugin, "seed": 10**9}).encode()) < 255
 
 
-def test_bench_writes_a_report_and_does_not_repeat_itself(tmp_path: Path) -> None:
-    done = robuststream("bench", "noisy-labels", *SMALL, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "reports" / "noisy-labels"
-    assert "report: reports/noisy-labels/report.md" in done.stdout
-    assert "uniform" in done.stdout
+def test_bench_writes_a_report_and_does_not_repeat_itself(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    folder, screen = tmp_path / "reports" / "noisy-labels", (tmp_path / "screen.txt").read_text()
+    assert "report: reports/noisy-labels/report.md" in screen
+    assert "uniform" in screen
     assert "plb" in (folder / "report.md").read_text()
     assert list(folder.glob("figures/*.png"))
     assert list(folder.glob("figures/*.svg"))
@@ -224,11 +234,9 @@ def test_dry_run_plans_and_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_study_goes_on_to_the_same_results(how: signal.Signals, tmp_path: Path) -> None:
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    assert robuststream("bench", "noisy-labels", *LONG, cwd=undisturbed).returncode == 0
-
+def test_an_interrupted_study_goes_on_to_the_same_results(
+    how: signal.Signals, undisturbed: dict[str, object], tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "robuststream", "bench", "noisy-labels", *LONG]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = tmp_path / "reports" / "noisy-labels" / "runs"
@@ -239,7 +247,7 @@ def test_an_interrupted_study_goes_on_to_the_same_results(how: signal.Signals, t
     assert len(list(runs.glob("*/result.json"))) < 4
 
     assert robuststream("bench", "noisy-labels", *LONG, cwd=tmp_path).returncode == 0
-    assert results(tmp_path) == results(undisturbed)
+    assert results(tmp_path) == undisturbed
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
