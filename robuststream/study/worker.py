@@ -48,7 +48,7 @@ def work(connection: Connection, stop: Flag, threads: int, parent: int) -> None:
             connection.send(answer)
             if answer[0] == "failed":
                 return  # what a fault has left behind in this process must not reach the next run
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         return  # the parent is gone, or has no more work
 
 
@@ -66,7 +66,7 @@ def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
         return "stopped", None
     except UserError as error:
         return "failed", str(error)
-    except BrokenPipeError:
+    except ConnectionError:
         raise
     except Exception as error:
         return "failed", _reason(error, run, folder)
