@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -70,14 +71,8 @@ def test_a_line_per_target_and_a_report(
     monkeypatch.setattr("rates.SIDE", 64)
     trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,)))
     printed = capsys.readouterr().out
-    for name in (
-        "throughput / bare step: worst",
-        "crop and flip: worst",
-        "fp32: worst",
-        "bf16: worst",
-        "keep 0.5 / uniform: worst",
-    ):
-        assert name in printed
+    for name in ("throughput / bare step", "crop and flip", "fp32", "bf16", "keep 0.5 / uniform"):
+        assert re.search(f"{name}: (worst|not measured: .*shared)", printed), name  # a busy machine's figures are refused
     assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
     assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
