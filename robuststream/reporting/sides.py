@@ -21,9 +21,6 @@ Side = Literal["better", "worse", "up", "down", "open", "ahead", "behind", "rare
 shown. Without an interval 'ahead' or 'behind'; 'rare': it seldom reached the target; 'unset': uniform seldom did; 'none':
 nothing to compare."""
 
-SHOWN = ("better", "worse", "up", "down")
-"""Sides whose interval excludes no difference."""
-
 
 def speed_side(arm: ArmSummary) -> Side:
     """In charged FLOPs to T95."""

@@ -26,6 +26,10 @@ class RS2(Sampler):
     keep: float = hyper(0.1, above=0.0, high=1.0, help="r: share of the pool in one round")
     across: str = hyper("with", choices=("with", "without"), help="are subsets of different rounds drawn with replacement?")
 
+    @property
+    def selects(self) -> bool:
+        return False
+
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)
         self.deck_ = Deck(self.generator_)
