@@ -72,7 +72,8 @@ def test_a_line_per_target_and_a_report(
     trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,)))
     printed = capsys.readouterr().out
     for name in ("throughput / bare step", "crop and flip", "fp32", "bf16", "keep 0.5 / uniform"):
-        assert re.search(f"{name}: (worst|not measured: .*shared)", printed), name  # a busy machine's figures are refused
+        # A busy machine's figures are refused, each with its cause.
+        assert re.search(f"{name}: (worst|not measured: (?!not in this run))", printed), name
     assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
     assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
