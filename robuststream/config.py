@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from robuststream.errors import meant
+from robuststream.radius import number
 
 UNITS = ("epochs", "steps", "backwards", "seconds")
 ATTACKS = ("fgsm", "pgd", "apgd-ce", "square", "autoattack")
@@ -77,14 +77,6 @@ class Augment(_Strict):
     alternate: bool = _switch(False, description="with flip: an example is mirrored every second time, the first at random")
 
 
-def radius(value: Any) -> Any:
-    """`8/255` is a number, as the field writes it. Text that is none is left for the caller to refuse."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else value
-    except (ValueError, ZeroDivisionError):
-        return value
-
-
 def attack_names(value: Any) -> Any:
     """`fgsm,pgd` is short for [fgsm, pgd]; an underscore means a hyphen."""
     names = value.split(",") if isinstance(value, str) else value
@@ -99,7 +91,7 @@ class Robust(_Strict):
     attacks: Annotated[list[str], BeforeValidator(attack_names)] = Field(
         ["pgd"], min_length=1, description=f"of {', '.join(ATTACKS)}; each on what the earlier ones left correct"
     )
-    eps: Annotated[float, BeforeValidator(radius)] = Field(
+    eps: Annotated[float, BeforeValidator(number)] = Field(
         ge=0, le=1, allow_inf_nan=False, description="radius of the L-infinity ball, on images in [0, 1]; 8/255 is a number"
     )
     examples: int = Field(1000, ge=1, description="at most so many, evenly spaced over the test set: the same for every run")

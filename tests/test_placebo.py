@@ -296,3 +296,9 @@ def test_the_stream_of_a_placebo_is_its_own(tmp_path: Path) -> None:
         drawn.append(torch.cat([batch.index for batch in batches]))
     assert torch.equal(*drawn)
     assert dataclasses.is_dataclass(make("plb"))
+
+
+def test_an_arm_under_another_learner_has_a_placebo_of_its_own() -> None:
+    arms = "{uniform: {}, plb: {}, chance: {kind: plb, placebo: true}, plb-gce: {kind: plb, learner: gce}}"
+    study = with_placebos(load_study("noisy-labels", [f"samplers={arms}", "placebos=true"]))
+    assert [arm.label for arm in study.samplers if arm.placebo] == ["chance", "plb-gce-placebo"]

@@ -14,7 +14,7 @@ from robuststream.errors import UserError
 from robuststream.hyperparameters import Hyperparameters
 from robuststream.studies import load_study
 from robuststream.study.trials import FIRST_SEED, at_random, is_range, space, trial_study
-from robuststream.study.tuning import Tuning, choose, write_tuned
+from robuststream.study.tuning import Tuned, Tuning, choose, write_tuned
 
 SMALL = ("seeds=1", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=2", "budget=1")
 
@@ -122,11 +122,18 @@ def test_tune_ends_with_a_study_that_bench_takes(
 
 def test_an_arms_learner_is_kept(tmp_path: Path) -> None:
     study = small("samplers.kakurenbo.learner={kind: gce, q: 0.5}")
-    from robuststream.study.tuning import Tuned
-
     tuned = [Tuned(arm, arm, 1, 1, 0.5, 0.5, 1.0) for arm in study.samplers]
     again = load_study(str(write_tuned(study, tuned, tmp_path, "tune")))
     assert again.samplers == study.samplers
+
+
+def test_nothing_that_a_study_says_is_lost(tmp_path: Path) -> None:
+    """Placebos, budgets, and what a scenario changes of the recipe."""
+    more = ["samplers.kakurenbo.placebo=true", "budgets=[0.5, 1]", "scenarios={slow: {kind: clean, recipe: {lr: 0.01}}}"]
+    study = load_study("noisy-labels", ["samplers=uniform,kakurenbo", "seeds=1", *more])
+    tuned = [Tuned(arm, arm, 1, 1, 0.5, 0.5, 1.0) for arm in study.samplers]
+    again = load_study(str(write_tuned(study, tuned, tmp_path, "tune")))
+    assert again.model_copy(update={"name": study.name}) == study
 
 
 def test_two_numbers_are_a_range_and_words_are_not() -> None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robuststream.contracts import Batch, Pool, Probe, Sampler, Signals
+from robuststream.contracts import Batch, Pool, Probe, Signals
 from robuststream.hyperparameters import hyper
 from robuststream.samplers._deck import Deck
+from robuststream.samplers._hiding import Hiding
 from robuststream.samplers._tables import write_largest
 
 
 @dataclass
-class IES(Sampler):
+class IES(Hiding):
     """Hide the examples whose loss has stopped bending from epoch to epoch; look at them once an epoch; deal the rest.
 
     Paper: Yuan et al., ICLR 2025 (spotlight); details from the released code, tmllab/2025_ICLR_IES fd51090.
@@ -53,17 +54,4 @@ class IES(Sampler):
         mastery = torch.where(self.history_.isnan().any(1), torch.inf, mastery)
         smoothest = mastery.argsort(stable=True)[: self.pool.size - self.pool.batch_size]
         self.hidden_ = smoothest[mastery[smoothest] < self.threshold].sort().values
-        return self._visible().nonzero().squeeze(1)
-
-    def _visible(self) -> Tensor:
-        return torch.ones(self.pool.size, dtype=torch.bool, device=self.hidden_.device).index_fill_(0, self.hidden_, False)
-
-    def stored_values(self) -> Tensor:
-        return self.loss_
-
-    def draw_probability(self) -> Tensor:
-        visible = self._visible().double()
-        return visible / visible.sum()
-
-    def counters(self) -> dict[str, Tensor | int]:
-        return {"hidden_at_end": len(self.hidden_)}
+        return self.visible().nonzero().squeeze(1)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robuststream.contracts import Batch, Pool, Probe, Sampler, Signals
+from robuststream.contracts import Batch, Pool, Probe, Signals
 from robuststream.hyperparameters import hyper
 from robuststream.samplers._deck import Deck
+from robuststream.samplers._hiding import Hiding
 from robuststream.samplers._tables import write_largest
 
 CAP_SCHEDULE = ((0.3, 1.0), (0.6, 0.8), (0.8, 0.6), (torch.inf, 0.4))
@@ -18,7 +19,7 @@ epochs."""
 
 
 @dataclass
-class Kakurenbo(Sampler):
+class Kakurenbo(Hiding):
     """Hide the smallest losses that are predicted right and with confidence; deal the rest; raise the learning rate to match.
 
     Paper: Nguyen et al., NeurIPS 2023, arXiv 2310.10102; details from the released code, 6cb9f88.
@@ -63,17 +64,4 @@ class Kakurenbo(Sampler):
         if self.deck_.epochs > 0:  # in the first epoch nothing can be hidden, so the cap does not count either
             share = cap if self.lr_from == "cap" else len(self.hidden_) / self.pool.size
             self.lr_scale_ = 1.0 / (1.0 - share)
-        return self._visible().nonzero().squeeze(1)
-
-    def _visible(self) -> Tensor:
-        return torch.ones(self.pool.size, dtype=torch.bool, device=self.hidden_.device).index_fill_(0, self.hidden_, False)
-
-    def stored_values(self) -> Tensor:
-        return self.loss_
-
-    def draw_probability(self) -> Tensor:
-        visible = self._visible().double()
-        return visible / visible.sum()
-
-    def counters(self) -> dict[str, Tensor | int]:
-        return {"hidden_at_end": len(self.hidden_)}
+        return self.visible().nonzero().squeeze(1)

@@ -72,11 +72,11 @@ def with_placebos(study: Study) -> Study:
     """The study with the arms that `placebos: true` asks for: after every sampler that selects, its placebo (rule 9)."""
     if not study.placebos:
         return study
-    given = {(plugin.kind, str(plugin.given)) for plugin in study.samplers if plugin.placebo}
+    given = [_but_name(plugin) for plugin in study.samplers if plugin.placebo]
     arms: list[Plugin] = []
     for plugin in study.samplers:
         arms.append(plugin)
-        asked = plugin.placebo or (plugin.kind, str(plugin.given)) in given
+        asked = plugin.placebo or _but_name(plugin) in given
         if not asked and _build(plugin, "samplers", Sampler).selects:  # pyright: ignore[reportAttributeAccessIssue]
             arms.append(plugin.model_copy(update={"label": f"{plugin.label}-placebo", "placebo": True}))
     return study.model_copy(update={"samplers": arms})
@@ -106,6 +106,11 @@ def resolve_device(device: str) -> str:
     if device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device={device} is not possible (torch {torch.__version__} finds no CUDA device here; use cpu)")
     return device
+
+
+def _but_name(arm: Plugin) -> Plugin:
+    """What tells an arm from its placebo aside: the same method with the same settings under the same learner."""
+    return arm.model_copy(update={"label": "", "placebo": False})
 
 
 def _resolve_learner(arm: Plugin) -> ResolvedPlugin | None:

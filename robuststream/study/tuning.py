@@ -62,7 +62,7 @@ def choose(study: Study, folder: Path) -> list[Tuned]:
     Raises UserError where an arm has no such trial.
     """
     trials_study, runs = records.read_study(folder)
-    expected = len(trials_study["scenarios"]) * len(trials_study["seeds"])
+    expected = len(trials_study["scenarios"]) * len(trials_study["seeds"]) * len(trials_study.get("budgets") or [1])
     trials = {entry["label"]: Plugin.model_validate(entry) for entry in trials_study["samplers"]}
     results: dict[str, list[dict[str, Any]]] = {label: [] for label in trials}
     for run in runs:
@@ -105,13 +105,9 @@ def write_tuned(study: Study, tuned: Sequence[Tuned], folder: Path, command: str
         f"{study.name}, every sampler as tuned by: {command}",
         "By validation accuracy at the last step, on seeds of their own.",
     ]
-    body = {
-        "about": study.about,
-        "recipe": study.recipe.model_dump(mode="json"),
-        "seeds": study.seeds,
+    body = study.model_dump(mode="json", exclude={"name"}) | {
         "samplers": {one.best.label: _entry(one.best) for one in tuned},
         "scenarios": {scenario.label: _entry(scenario) for scenario in study.scenarios},
-        "device": study.device,
     }
     path = folder / f"{study.name}-tuned.yaml"
     text = "".join(f"# {line}\n" for line in (*head, *in_words(tuned)))
@@ -120,5 +116,8 @@ def write_tuned(study: Study, tuned: Sequence[Tuned], folder: Path, command: str
 
 
 def _entry(plugin: Plugin) -> dict[str, Any]:
-    learner = {"learner": {"kind": plugin.learner.kind, **plugin.learner.given}} if plugin.learner else {}
-    return {"kind": plugin.kind, **plugin.given, **learner}
+    """As a study writes it: what is not at its default, the plug-in's own settings among the rest."""
+    entry = plugin.model_dump(mode="json", exclude={"label", "given", "learner"}, exclude_defaults=True) | plugin.given
+    if plugin.learner is not None:
+        entry["learner"] = {"kind": plugin.learner.kind, **plugin.learner.given}
+    return entry
