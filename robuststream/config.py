@@ -113,6 +113,9 @@ class Recipe(_Strict):
     name: str = "unnamed"
     data: str = Field(description="a data set's name, a file.npz, or a folder of images")
     train_size: int | None = Field(None, ge=1, description="use only so many training examples, stratified")
+    test_size: int | None = _switch(
+        None, ge=1, description="use only so many test examples, evenly spaced: the same for every run"
+    )
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training data set aside, stratified, clean")
     model: str
     model_settings: dict[str, Any] = {}

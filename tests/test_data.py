@@ -319,6 +319,17 @@ def test_splits_are_stratified_and_of_the_size_asked_for(validation: float, trai
     assert np.abs(kept - (total - held_out) * kept.sum() / (total - held_out).sum()).max() <= 1
 
 
+def test_some_test_examples_are_the_same_for_every_seed_and_no_more_than_there_are() -> None:
+    whole = splits().test
+    for seed in (0, 1):
+        some = load_splits("digits", validation=0.1, train_size=None, seed=seed, device="cpu", test_size=90).test
+        assert some.rows.tolist() == list(range(0, 360, 4))
+        assert torch.equal(some.images, whole.images[::4])
+        assert torch.equal(some.labels, whole.labels[::4])
+    with pytest.raises(UserError, match=r"digits: test_size=361 asks for more than there are; possible are 1 to 360"):
+        load_splits("digits", validation=0.1, train_size=None, seed=0, device="cpu", test_size=361)
+
+
 def test_the_seed_alone_decides_and_every_seed_is_possible() -> None:
     first, second = splits(train_size=300, seed=3), splits(train_size=300, seed=3)
     assert torch.equal(first.train.rows, second.train.rows)

@@ -16,11 +16,12 @@ from robuststream import records
 from robuststream.attacks import Strength
 from robuststream.config import Robust
 from robuststream.contracts import Split
+from robuststream.data.splits import evenly_spaced
 from robuststream.errors import UserError
 from robuststream.studies import load_study
 from robuststream.training import suspicion
 from robuststream.training.loop import train
-from robuststream.training.robustness import evenly_spaced, fooled, measure, possible, revive
+from robuststream.training.robustness import fooled, measure, possible, revive
 from robuststream.training.suspicion import network_flags, square_flag
 
 QUICK = Strength(steps=20, iterations=20, queries=150, targets=3)

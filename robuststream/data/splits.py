@@ -32,13 +32,15 @@ def load_splits(
     train_size: int | None,
     seed: int,
     device: torch.device | str,
+    test_size: int | None = None,
     stored: bool = False,
 ) -> Splits:
     """Load a data set (see `load_arrays`) and set a share `validation` of its training data aside.
 
     `train_size` keeps so many of the remaining training examples, stratified; None keeps all. Both draws depend on the seed
-    alone. Examples stay in the data set's order; `rows` says where they lie in it. Raises UserError with the numbers where
-    the data are too few. With `stored` the training images stay on disk; those of validation and test do not.
+    alone. `test_size` keeps so many test examples, evenly spaced; None keeps all. Examples stay in the data set's order; `rows`
+    says where they lie in it. Raises UserError with the numbers where the data are too few. With `stored` the training images
+    stay on disk; those of validation and test do not.
     """
     arrays = load_arrays(name, stored)
     labels = arrays.train_labels
@@ -48,6 +50,10 @@ def load_splits(
     rows = np.setdiff1d(everything, held_out)
     if train_size is not None and train_size != len(rows):
         rows = _stratified(rows, labels[rows], train_size, f"{name}: train_size={train_size}", _state("train_size", seed))
+    whole = len(arrays.test_labels)
+    if test_size is not None and test_size > whole:
+        raise UserError(f"{name}: test_size={test_size} asks for more than there are; possible are 1 to {whole}")
+    tested = evenly_spaced(whole, test_size or whole).numpy()
 
     def split(images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Split:
         # Stays in the NHWC order of memory (channels_last), so that `Batches` need not copy it.
@@ -66,9 +72,15 @@ def load_splits(
     return Splits(
         train=train,
         validation=held,
-        test=split(arrays.test_images, arrays.test_labels, np.arange(len(arrays.test_labels))),
+        test=split(arrays.test_images, arrays.test_labels, tested),
         data_hash=arrays.hash,
     )
+
+
+def evenly_spaced(size: int, most: int) -> Tensor:
+    """(min(size, most),) ascending indices, evenly over 0..size-1: a data set that is sorted by class keeps its proportions."""
+    count = min(size, most)
+    return torch.arange(count) * size // count
 
 
 def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:

@@ -17,7 +17,7 @@ from robuststream.attacks import FEWEST_CLASSES, PARTS, STANDARD, Strength, atta
 from robuststream.config import Robust, RunSettings
 from robuststream.contracts import Split
 from robuststream.data.batches import Batches
-from robuststream.data.splits import load_splits
+from robuststream.data.splits import evenly_spaced, load_splits
 from robuststream.errors import UserError
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.precision import Precise
@@ -145,6 +145,7 @@ def revive(run: RunSettings, weights: Path, data_hash: str) -> tuple[Precise, Sp
         train_size=recipe.train_size,
         seed=stream_seed(run.seed, "split"),
         device=device,
+        test_size=recipe.test_size,
     )
     if splits.data_hash != data_hash:
         raise UserError(f"the data of {recipe.data} have changed since the run was measured; run its study again")
@@ -155,12 +156,6 @@ def revive(run: RunSettings, weights: Path, data_hash: str) -> tuple[Precise, Sp
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{weights} does not hold this run's network ({reason}); delete its folder and run it again") from None
     return network, splits.test
-
-
-def evenly_spaced(size: int, most: int) -> Tensor:
-    """(min(size, most),) ascending indices, evenly over 0..size-1: a data set that is sorted by class keeps its proportions."""
-    count = min(size, most)
-    return torch.arange(count) * size // count
 
 
 def as_text(standing: Tensor) -> str:

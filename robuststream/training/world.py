@@ -69,6 +69,7 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
         train_size=recipe.train_size,
         seed=stream_seed(seed, "split"),
         device=device,
+        test_size=recipe.test_size,
         stored=recipe.stored,
     )
     if recipe.robust is not None:
