@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robuststream.errors import UserError
 from robuststream.sumtree import SumTree, _library
 from robuststream.sumtree._library import VARIANTS, NativeWalk, load_library
+from robuststream.sumtree._uniforms import Uniforms
 from test_sumtree import native_or_skip, rng, wild
 
 
@@ -155,3 +157,30 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(_library.ctypes, "sizeof", lambda _: 8)
     with pytest.raises(UserError, match="of another version"):
         load_library()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_library_makes_the_numbers_of_torch(variant: str) -> None:
+    """Bit for bit, whatever was taken from the generator before, and so is what is taken after."""
+    native_or_skip()
+    library = load_library()
+    if VARIANTS.index(variant) > library.sumtree_variant():
+        pytest.skip(f"this processor does not run {variant}")
+    fast = Uniforms(library, VARIANTS.index(variant), layers=3)
+    assert fast._many == 1024
+    theirs, ours = rng(3), rng(3)
+    for n in (0, 1, 400, 341, 342, 20_000, 7, 20_000):
+        fast._many = 0
+        assert torch.equal(fast(n, ours), torch.rand(3, n, generator=theirs, dtype=torch.float64))
+        for each in (torch.rand(3, generator=g) for g in (theirs, ours)), (torch.randn(1, generator=g) for g in (theirs, ours)):
+            assert torch.equal(*each)
+    assert torch.equal(theirs.get_state(), ours.get_state())
+
+
+def test_a_torch_that_makes_other_numbers_is_left_to_make_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    native_or_skip()
+    library = load_library()
+    other = lambda *args: ctypes.memset(args[3], 0, 8)  # noqa: E731
+    monkeypatch.setattr(library, "sumtree_uniform", other, raising=False)
+    numbers = Uniforms(library, 0, layers=2)
+    assert torch.equal(numbers(5000, rng(1)), torch.rand(2, 5000, generator=rng(1), dtype=torch.float64))

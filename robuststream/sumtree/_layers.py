@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,8 @@ SHIFT = 5
 """log2 of the fan-out: the parent of entry i is i >> SHIFT."""
 WIDEST_TOP = 1024
 """The last layer is searched whole, by bisection of its running sums, which saves torch one or two layers of small operations."""
+HUGE = 1 << 21
+"""Bytes of a huge page of Linux on most processors."""
 LIMITS = {torch.float32: (2.0**-149, torch.finfo(torch.float32).max), torch.float64: (2.0**-512, 2.0**512)}
 """Smallest and largest positive leaf: no sum of 2^62 of them overflows float64, and no uniform times a sum underflows."""
 
@@ -26,7 +31,7 @@ class Layers:
         while self.lengths[-1] > WIDEST_TOP:
             self.lengths.append(-(-self.lengths[-1] // FANOUT))
         padded = [*(-(-length // FANOUT) * FANOUT for length in self.lengths[:-1]), self.lengths[-1]]
-        self.flat = [torch.zeros(length, device=device, dtype=torch.float64 if k else dtype) for k, length in enumerate(padded)]
+        self.flat = [_zeros(length, device, torch.float64 if k else dtype) for k, length in enumerate(padded)]
         self.rows = [layer.view(-1, FANOUT) for layer in self.flat[:-1]]  # (rows, 32), the lowest layer first
         self.top = self.flat[-1]  # (<= 1024,)
         self.edges = torch.zeros(self.lengths[-1], device=device, dtype=torch.float64)  # running sums of `top`
@@ -43,3 +48,17 @@ class Layers:
         kept = torch.where(given >= self.smallest, given, self._zero).clamp_(max=self.largest)
         self.repaired += (kept != given).sum()
         return kept
+
+
+def _zeros(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(length,) zeros; on Linux's CPU in huge pages as far as they fill any, for a random small page costs a walk of its own."""
+    size = length * dtype.itemsize
+    in_memory = device.type == "cpu" and type(torch.empty(0)) is Tensor  # a fake tensor has no pages
+    if size < HUGE or not in_memory or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(length, device=device, dtype=dtype)
+    memory = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    whole = torch.frombuffer(memory, dtype=torch.uint8)
+    begin = -whole.data_ptr() % HUGE
+    with suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE, begin, size // HUGE * HUGE)
+    return whole[begin : begin + size].view(dtype)

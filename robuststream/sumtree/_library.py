@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robuststream.errors import UserError
 from robuststream.sumtree._layers import Layers
+from robuststream.sumtree._uniforms import Uniforms
 
 VARIANTS = ("portable", "avx2", "avx512")
 _MOST_LAYERS = 8
@@ -46,6 +47,7 @@ def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.sumtree_draw.argtypes, library.sumtree_draw.restype = (pointer, number, pointer, pointer), None
     library.sumtree_update.argtypes, library.sumtree_update.restype = (pointer, number, pointer, pointer), number
+    library.sumtree_uniform.argtypes, library.sumtree_uniform.restype = (number, pointer, number, pointer), None
     library.sumtree_rebuild.argtypes, library.sumtree_rebuild.restype = (pointer,), None
     return library
 
@@ -76,6 +78,7 @@ class NativeWalk:
         )
         self._address = ctypes.addressof(self._tree)
         self._draw, self._update, self._rebuild = library.sumtree_draw, library.sumtree_update, library.sumtree_rebuild
+        self.uniforms = Uniforms(library, chosen, len(layers.flat))
 
     def draw(self, r: Tensor) -> Tensor:
         """(n,) int64 entries of layer 0, each by its own column of r (layers, n) float64, uniform in [0, 1)."""

@@ -9,9 +9,12 @@
 #ifndef LANES
 
 #include <stdint.h>
+#include <string.h>
 
 #define FANOUT 32
 #define SHIFT 5
+#define BLOCK 64 /* draws that go down together: each layer's rows are on their way from memory while the layer above is searched */
+#define SIDE 2   /* times LANES rows at once: one addition need not wait for the other */
 #define AHEAD 24 /* rows between asking memory for a row and reading it */
 #define MOST_LAYERS 8
 
@@ -32,11 +35,62 @@ typedef struct {
 #define NAMED(a, b) JOIN(a, b)
 #define IN(name) NAMED(name, VARIANT)
 
+INLINE uint64_t bits(double x) {
+    uint64_t same;
+    memcpy(&same, &x, 8);
+    return same;
+}
+
 INLINE void fetch(const void *layer, int narrow, int64_t row) {
     int bytes = (narrow ? 4 : 8) * FANOUT;
     for (int i = 0; i < bytes; i += 64)
         __builtin_prefetch((const char *)layer + row * bytes + i);
 }
+
+/* The beginning of a state of torch's CPU generator: MT19937. `left` - 1 words are unread, the first of them at `next`. */
+#define WORDS 624
+#define FAR 397
+typedef struct {
+    uint64_t seed;
+    int32_t left, seeded;
+    uint64_t next, word[WORDS];
+} twister;
+
+#define TWIST(w, i, next, far) \
+    w[i] = w[far] ^ ((w[i] & 0x80000000u) | (w[next] & 0x7fffffffu)) >> 1 ^ (-(w[next] & 1u) & 0x9908b0dfu)
+
+typedef uint64_t loose_bits __attribute__((may_alias));
+
+/* Entries of the last layer: bisections of its running sums, four side by side, without branches that could be guessed wrong.
+ * Numbers that are not negative are ordered as their bits are. */
+INLINE void search_top(const double *edges, int64_t width, const double *r, int64_t *at, int64_t n) {
+    for (int64_t i = 0; i < n; i += 4) {
+        const loose_bits *from[4];
+        uint64_t target[4];
+        for (int k = 0; k < 4; k++) { /* the last four repeat the last */
+            from[k] = (const loose_bits *)edges;
+            target[k] = bits((1.0 - r[SMALLER(i + k, n - 1)]) * edges[width - 1]);
+        }
+        for (int64_t left = width; left > 1; left -= left / 2)
+            for (int k = 0; k < 4; k++)
+                from[k] += left / 2 & -(int64_t)(from[k][left / 2 - 1] < target[k]);
+        for (int k = 0; k < 4 && i + k < n; k++)
+            at[i + k] = from[k] - (const loose_bits *)edges;
+    }
+}
+
+typedef double pair __attribute__((vector_size(16)));
+typedef double quad __attribute__((vector_size(32)));
+typedef double loose __attribute__((may_alias, aligned(4)));
+typedef double loose_pair __attribute__((vector_size(16), may_alias, aligned(8)));
+#define FLOATS(k) (*(const loose *)(row[k] + c * 4))       /* two of them */
+#define DOUBLES(k) (*(const loose_pair *)(row[k] + c * 8)) /* two of them */
+#define BESIDE(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3)
+#ifdef __has_builtin
+#define SHUFFLES __has_builtin(__builtin_shufflevector)
+#else
+#define SHUFFLES 0
+#endif
 
 #define VARIANT portable
 #define LANES 2
@@ -67,6 +121,12 @@ int64_t sumtree_variant(void) { return 0; }
 int64_t sumtree_layout(void) { return 1000 + (int64_t)sizeof(tree); }
 
 void sumtree_rebuild(const tree *s) { CHOOSE(s, add_all_up, s, 0, 0); }
+
+/* n numbers as torch.rand makes them in float64 from a CPU generator whose state this is, and the state after them. */
+void sumtree_uniform(int64_t variant, void *state, int64_t n, double *r) {
+    const tree s = {.variant = variant};
+    CHOOSE(&s, uniform, (twister *)state, n, r);
+}
 
 /* n leaves, each by its own column of r (depth, n), uniform in [0, 1). */
 void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at) {
@@ -116,59 +176,68 @@ typedef double IN(lanes) __attribute__((vector_size(LANES * 8)));
 typedef int64_t IN(counts) __attribute__((vector_size(LANES * 8)));
 typedef float IN(floats) __attribute__((vector_size(LANES * 4)));
 
-/* sum += child c of LANES rows; `first` has the entry at which each row begins. */
-#define ADD_CHILDREN(sum, c)                                   \
-    if (narrow) {                                              \
-        IN(floats) x = {0};                                    \
-        for (int k = 0; k < LANES; k++)                        \
-            x[k] = ((const float *)layer)[first[k] + (c)];     \
-        sum += __builtin_convertvector(x, IN(lanes));          \
-    } else {                                                   \
-        IN(lanes) x = {0};                                     \
-        for (int k = 0; k < LANES; k++)                        \
-            x[k] = ((const double *)layer)[first[k] + (c)];    \
-        sum += x;                                              \
+/* Children c and c + 1 of LANES rows, a row in each lane: pairs are loaded whole, and even and odd children then told apart. */
+TARGET INLINE void IN(two_children)(const char *const *row, int narrow, int c, IN(lanes) *even, IN(lanes) *odd) {
+#if LANES == 8 && SHUFFLES
+    if (narrow) {
+        IN(floats) a = (IN(floats))(quad){FLOATS(0), FLOATS(1), FLOATS(4), FLOATS(5)};
+        IN(floats) b = (IN(floats))(quad){FLOATS(2), FLOATS(3), FLOATS(6), FLOATS(7)};
+        *even = __builtin_convertvector(__builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14), IN(lanes));
+        *odd = __builtin_convertvector(__builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15), IN(lanes));
+    } else {
+        quad a = BESIDE(DOUBLES(0), DOUBLES(2)), b = BESIDE(DOUBLES(1), DOUBLES(3));
+        quad a2 = BESIDE(DOUBLES(4), DOUBLES(6)), b2 = BESIDE(DOUBLES(5), DOUBLES(7));
+        IN(lanes) x = __builtin_shufflevector(a, a2, 0, 1, 2, 3, 4, 5, 6, 7);
+        IN(lanes) y = __builtin_shufflevector(b, b2, 0, 1, 2, 3, 4, 5, 6, 7);
+        *even = __builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14);
+        *odd = __builtin_shufflevector(x, y, 1, 9, 3, 11, 5, 13, 7, 15);
     }
-
-/* at[i]: entry of the layer above -> entry of this one: the first child whose running sum reaches (1 - r[i]) of the row's total.
- * 1 - r lies in (0, 1], so that a target is never 0 and never beyond the total: a child of zero cannot be met. */
-TARGET INLINE void IN(descend)(const void *layer, int narrow, const double *above, const double *r, int64_t *at, int64_t n) {
-    for (int64_t i = 0; i < SMALLER(n, AHEAD); i++)
-        fetch(layer, narrow, at[i]);
-    for (int64_t i = 0; i < n; i += LANES) {
-        int64_t first[LANES];
-        IN(lanes) target, sum = {0};
-        IN(counts) below = {0};
-        for (int k = 0; k < LANES; k++) { /* the last group repeats its last row */
-            int64_t j = SMALLER(i + k, n - 1);
-            first[k] = at[j] << SHIFT;
-            target[k] = (1.0 - r[j]) * above[at[j]];
-            if (i + k + AHEAD < n)
-                fetch(layer, narrow, at[i + k + AHEAD]);
-        }
-        for (int c = 0; c < FANOUT; c++) {
-            ADD_CHILDREN(sum, c)
-            below -= (IN(counts))(sum < target); /* true is -1 */
-        }
-        for (int k = 0; k < LANES && i + k < n; k++) /* the mask keeps a tree that was written to by hand inside its row */
-            at[i + k] = first[k] + (below[k] & (FANOUT - 1));
+#elif LANES == 4 && SHUFFLES
+    if (narrow) {
+        IN(floats) a = (IN(floats))(pair){FLOATS(0), FLOATS(1)}, b = (IN(floats))(pair){FLOATS(2), FLOATS(3)};
+        *even = __builtin_convertvector(__builtin_shufflevector(a, b, 0, 2, 4, 6), IN(lanes));
+        *odd = __builtin_convertvector(__builtin_shufflevector(a, b, 1, 3, 5, 7), IN(lanes));
+    } else {
+        quad a = BESIDE(DOUBLES(0), DOUBLES(2)), b = BESIDE(DOUBLES(1), DOUBLES(3));
+        *even = __builtin_shufflevector(a, b, 0, 4, 2, 6);
+        *odd = __builtin_shufflevector(a, b, 1, 5, 3, 7);
     }
+#else
+    for (int k = 0; k < LANES; k++) {
+        (*even)[k] = narrow ? ((const float *)row[k])[c] : ((const double *)row[k])[c];
+        (*odd)[k] = narrow ? ((const float *)row[k])[c + 1] : ((const double *)row[k])[c + 1];
+    }
+#endif
 }
 
-/* The same in the last layer: bisections of its running sums, side by side, without branches that could be guessed wrong. */
-TARGET INLINE void IN(descend_top)(const double *edges, int64_t width, const double *r, int64_t *at, int64_t n) {
-    for (int64_t i = 0; i < n; i += LANES) {
-        IN(lanes) target, edge = {0};
-        IN(counts) from = {0};
-        for (int k = 0; k < LANES; k++)
-            target[k] = (1.0 - r[SMALLER(i + k, n - 1)]) * edges[width - 1];
-        for (int64_t left = width; left > 1; left -= left / 2) {
-            for (int k = 0; k < LANES; k++)
-                edge[k] = edges[from[k] + left / 2 - 1];
-            from += (IN(counts))(edge < target) & left / 2;
+/* at[i]: entry of the layer above -> entry of this one: the first child whose running sum reaches (1 - r[i]) of the row's total.
+ * 1 - r lies in (0, 1], so that a target is never 0 and never beyond the total: a child of zero cannot be met.
+ * `next` is the layer below, or null. */
+TARGET INLINE void IN(descend)(const void *layer, int narrow, const double *above, const double *r, int64_t *at, int64_t n,
+                               const void *next, int next_narrow) {
+    for (int64_t i = 0; i < n; i += SIDE * LANES) {
+        const char *row[SIDE * LANES];
+        IN(lanes) target[SIDE], sum[SIDE] = {{0}}, even = {0}, odd = {0};
+        IN(counts) below[SIDE] = {{0}};
+        for (int k = 0; k < SIDE * LANES; k++) { /* the last group repeats its last row */
+            int64_t j = SMALLER(i + k, n - 1);
+            row[k] = (const char *)layer + at[j] * (FANOUT * (narrow ? 4 : 8));
+            target[k / LANES][k % LANES] = (1.0 - r[j]) * above[at[j]];
         }
-        for (int k = 0; k < LANES && i + k < n; k++)
-            at[i + k] = from[k];
+        for (int c = 0; c < FANOUT; c += 2) {
+            for (int g = 0; g < SIDE; g++) {
+                IN(two_children)(row + g * LANES, narrow, c, &even, &odd);
+                sum[g] += even;
+                below[g] -= (IN(counts))(sum[g] < target[g]); /* true is -1 */
+                sum[g] += odd;
+                below[g] -= (IN(counts))(sum[g] < target[g]);
+            }
+        }
+        for (int k = 0; k < SIDE * LANES && i + k < n; k++) { /* the mask keeps a tree that was written to by hand inside its row */
+            at[i + k] = (at[i + k] << SHIFT) + (below[k / LANES][k % LANES] & (FANOUT - 1));
+            if (next)
+                fetch(next, next_narrow, at[i + k]);
+        }
     }
 }
 
@@ -176,21 +245,26 @@ TARGET INLINE void IN(descend_top)(const double *edges, int64_t width, const dou
 TARGET INLINE void IN(add_up)(const void *layer, int narrow, double *above, const int64_t *index, int shift, int64_t n) {
     for (int64_t i = 0; index && i < SMALLER(n, AHEAD); i++)
         fetch(layer, narrow, index[i] >> shift);
-    for (int64_t i = 0; i < n; i += LANES) {
-        int64_t row[LANES], first[LANES];
-        IN(lanes) sum = {0};
-        for (int k = 0; k < LANES; k++) {
+    for (int64_t i = 0; i < n; i += SIDE * LANES) {
+        int64_t which[SIDE * LANES];
+        const char *row[SIDE * LANES];
+        IN(lanes) sum[SIDE] = {{0}}, even = {0}, odd = {0};
+        for (int k = 0; k < SIDE * LANES; k++) {
             int64_t j = SMALLER(i + k, n - 1);
-            row[k] = index ? index[j] >> shift : j;
-            first[k] = row[k] << SHIFT;
+            which[k] = index ? index[j] >> shift : j;
+            row[k] = (const char *)layer + which[k] * (FANOUT * (narrow ? 4 : 8));
             if (index && i + k + AHEAD < n)
                 fetch(layer, narrow, index[i + k + AHEAD] >> shift);
         }
-        for (int c = 0; c < FANOUT; c++) {
-            ADD_CHILDREN(sum, c)
+        for (int c = 0; c < FANOUT; c += 2) {
+            for (int g = 0; g < SIDE; g++) {
+                IN(two_children)(row + g * LANES, narrow, c, &even, &odd);
+                sum[g] += even;
+                sum[g] += odd;
+            }
         }
-        for (int k = 0; k < LANES; k++)
-            above[row[k]] = sum[k];
+        for (int k = 0; k < SIDE * LANES; k++)
+            above[which[k]] = sum[k / LANES][k % LANES];
     }
 }
 
@@ -211,19 +285,62 @@ TARGET static void IN(add_all_up)(const tree *s, const int64_t *index, int64_t n
     }
 }
 
+/* Words become numbers two by two: 21 bits of the first above 32 bits of the second, in units of 2^-53. */
+TARGET static void IN(uniform)(twister *s, int64_t n, double *r) {
+    uint32_t word[WORDS], read[WORDS + 1];
+    int64_t odd = 0, left = s->left, next = (int64_t)s->next;
+    for (int i = 0; i < WORDS; i++)
+        word[i] = (uint32_t)s->word[i];
+    while (n > 0) {
+        if (left == 1) {
+            for (int i = 0; i < WORDS - FAR; i++)
+                TWIST(word, i, i + 1, i + FAR);
+            for (int i = WORDS - FAR; i < WORDS - 1; i++)
+                TWIST(word, i, i + 1, i + FAR - WORDS);
+            TWIST(word, WORDS - 1, 0, FAR - 1);
+            left = WORDS + 1; /* torch counts one down before it reads the first */
+            next = 0;
+        }
+        int64_t m = SMALLER(left - 1, 2 * n - odd), pairs = (odd + m) / 2;
+        for (int64_t i = 0; i < m; i++) {
+            uint32_t x = word[next + i];
+            x ^= x >> 11;
+            x ^= x << 7 & 0x9d2c5680u;
+            x ^= x << 15 & 0xefc60000u;
+            read[odd + i] = x ^ x >> 18;
+        }
+        for (int64_t i = 0; i < pairs; i++)
+            r[i] = (double)(int64_t)((uint64_t)(read[2 * i] & 0x1fffffu) << 32 | read[2 * i + 1]) * 0x1p-53;
+        read[0] = read[2 * pairs]; /* where their number is odd */
+        odd = odd + m - 2 * pairs;
+        left -= m;
+        next += m;
+        r += pairs;
+        n -= pairs;
+    }
+    for (int i = 0; i < WORDS; i++)
+        s->word[i] = word[i];
+    s->left = (int32_t)left;
+    s->next = (uint64_t)next;
+}
+
 TARGET static void IN(draw)(const tree *s, int64_t n, const double *r, int64_t *at) {
     int64_t top = s->depth - 1;
-    IN(descend_top)(s->edges, s->length[top], r, at, n);
-    for (int64_t k = top - 1; k >= 0; k--) {
-        r += n;
-        if (k == 0 && s->narrow)
-            IN(descend)(s->layer[k], 1, s->layer[k + 1], r, at, n);
-        else
-            IN(descend)(s->layer[k], 0, s->layer[k + 1], r, at, n);
+    for (int64_t i = 0; i < n; i += BLOCK, at += BLOCK, r += BLOCK) {
+        int64_t m = SMALLER(n - i, BLOCK);
+        search_top(s->edges, s->length[top], r, at, m);
+        for (int64_t j = 0; j < m && top; j++)
+            fetch(s->layer[top - 1], s->narrow && top == 1, at[j]);
+        for (int64_t k = top - 1; k >= 0; k--) {
+            const double *fresh = r + (top - k) * n;
+            if (k == 0 && s->narrow)
+                IN(descend)(s->layer[0], 1, s->layer[1], fresh, at, m, 0, 0);
+            else
+                IN(descend)(s->layer[k], 0, s->layer[k + 1], fresh, at, m, k ? s->layer[k - 1] : 0, s->narrow && k == 1);
+        }
     }
 }
 
-#undef ADD_CHILDREN
 #undef VARIANT
 #undef LANES
 #undef TARGET
