@@ -32,6 +32,14 @@ def test_every_declared_space_is_inside_the_range_of_its_hyperparameter(name: st
             cls.from_settings({key: value}, name)
 
 
+@pytest.mark.parametrize("name", registry.names("samplers"))
+def test_every_sampler_with_a_number_of_its_own_may_be_tuned(name: str) -> None:
+    """A tuned track that leaves some at their defaults would be no fair one."""
+    hints = registry.load("samplers", name, Sampler).__annotations__.values()  # of the class itself, not of what it extends
+    numeric = [hint for hint in hints if str(hint).split(" | ")[0] in ("float", "int")]
+    assert space(Plugin(label=name, kind=name)) or not numeric
+
+
 def test_trials_are_drawn_from_the_space_and_repeat() -> None:
     study = small()
     arm = study.samplers[1]
