@@ -141,7 +141,9 @@ def test_nothing_that_a_study_says_is_lost(tmp_path: Path) -> None:
     study = load_study("noisy-labels", ["samplers=uniform,kakurenbo", "seeds=1", *more])
     tuned = [Tuned(arm, arm, 1, 1, 0.5, 0.5, 1.0) for arm in study.samplers]
     again = load_study(str(write_tuned(study, tuned, tmp_path, "tune")))
-    assert again.model_copy(update={"name": study.name}) == study
+    assert again.model_copy(update={"name": study.name, "about": study.about}) == study
+    assert again.about.startswith(study.about)
+    assert again.about.endswith("choosing cost 2 FLOPs, as much as 2 of the cheapest arm's runs, and is in none of the figures.")
 
 
 def test_two_numbers_are_a_range_and_words_are_not() -> None:
