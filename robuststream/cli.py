@@ -98,7 +98,8 @@ def tune(
 
     from robuststream.study.tuning import Tuning
 
-    command = shlex.join(["robuststream", "tune", study, *(overrides or []), "--trials", str(trials), "--search", search])
+    options = ["--trials", str(trials), "--trial-seeds", str(trial_seeds), "--search", search]
+    command = shlex.join(["robuststream", "tune", study, *(overrides or []), *options])
     sys.exit(Tuning(settings, folder, command, trials, trial_seeds, search, jobs).run())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from _fake_attacks import planted, study
 from _fake_study import HALF, NEVER, TWICE, UNIFORM, World, fake_study
 from robuststream.evidence.summary import in_order, summarise
 from robuststream.records import read_study
@@ -50,6 +51,11 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> str:
     return page_of(fake_study(tmp_path_factory.mktemp("nasty") / "fake", (UNIFORM, arm), (World(), world)))
 
 
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(study(tmp_path_factory.mktemp("attacked") / "fake", lambda sampler, seed: [planted(sampler, seed)]))
+
+
 # Without a browser
 
 
@@ -68,6 +74,18 @@ def test_the_data_hold_what_was_planted(page: str) -> None:
     run = data["runs"][0]
     assert dict(zip(data["fact_names"], run["facts"], strict=True))["totals.steps"] == 200
     assert len(data["runs"]) == 40
+
+
+def test_robust_accuracy_is_among_the_data_where_it_was_measured(page: str, attacked: str) -> None:
+    data = data_of(attacked)
+    assert data["robust"] == ["robust accuracy, eps 8/255, 200 examples"]
+    cells = {cell["sampler"]: cell["robust"][0] for cell in data["cells"]}
+    assert cells["plb"]["share"][0] == pytest.approx(30.0)
+    assert cells["plb"]["gap"] == pytest.approx([-10.0, -10.0, -10.0])
+    assert cells["uniform"]["gap"] is None
+    assert data_of(page)["robust"] == []
+    assert 'id="upward"' in attacked
+    assert 'id="upward"' not in page
 
 
 def test_the_page_asks_for_nothing_and_is_small(page: str) -> None:
@@ -215,6 +233,24 @@ def test_the_cost_axis_and_the_target_switch(shown: Window) -> None:
     before = shown.column(6)
     shown.run("const box = document.getElementById('rung'); box.value = 'T90'; box.dispatchEvent(new Event('change'))")
     assert shown.column(6) != before
+
+
+def test_the_plane_shows_robust_accuracy_on_demand(window: Window, attacked: str, tmp_path: Path) -> None:
+    """plb is faster and less robust, lb slower and more robust, so with uniform all three are the front."""
+    (tmp_path / "report.html").write_text(attacked)
+    window.open(tmp_path / "report.html")
+    told = "return [...document.querySelectorAll('#plane .point')].map(one => one.getAttribute('aria-label'))"
+    front = "return document.querySelector('#plane .front').points.length"
+    before = window.run(told)
+    assert all("every attack" not in line for line in before)
+    assert window.run(front) == 1  # plb is ahead in both
+    window.run("const box = document.getElementById('upward'); box.value = '0'; box.dispatchEvent(new Event('change'))")
+    after = window.run(told)
+    assert len(after) == len(before) == 2
+    assert after[0].startswith("plb in clean: speed-up 2.")
+    assert after[0].endswith("gap -10.00 [-10.00, -10.00] points, 30.0 % stand every attack")
+    assert window.run(front) == 3
+    assert window.logs()[0] == []
 
 
 def test_a_run_is_opened_with_its_settings(shown: Window) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from _fake_study import HALF, TWICE, UNIFORM, World, fake_study
+from _fake_attacks import N, planted, study
+from _fake_study import TWICE, UNIFORM, World, fake_study
 from robuststream.evidence.intervals import t_interval, wilson
 from robuststream.evidence.robustness import plane, prices, robustness
 from robuststream.evidence.summary import in_order, summarise
@@ -21,36 +19,6 @@ from robuststream.reporting.export import export
 from robuststream.reporting.merge import merge
 from robuststream.reporting.report import context, render, write_report
 from robuststream.reporting.robustness import section
-
-N = 200
-SLOWER = replace(HALF, speed=0.85)  # half as fast would not reach the target at all
-STANDING = {"uniform": 80, "plb": 60, "lb": 100}  # of N, after PGD; each seed takes or gives some
-
-
-def planted(sampler: str, seed: int, **changes: Any) -> dict[str, Any]:
-    worst = STANDING[sampler] + 2 * (seed % 5 - 2)
-    found = {
-        "eps": 8 / 255,
-        "examples": N,
-        "of": 360,
-        "subset": "abc",
-        "clean": 180,
-        "standing": "1" * worst + "0" * (N - worst),
-        "attacks": {"fgsm": worst + 10, "pgd": worst},
-        "seconds": 1.0,
-        "flags": [],
-    }
-    return found | changes
-
-
-def study(folder: Path, plant: Callable[[str, int], list[dict[str, Any]]], **settings: Any) -> Path:
-    fake_study(folder, arms=(UNIFORM, TWICE, SLOWER), **settings)
-    for path in folder.glob("runs/*/result.json"):
-        run = json.loads((path.parent / "settings.json").read_text())
-        result = json.loads(path.read_text())
-        result["robust"] = plant(run["sampler"]["label"], run["seed"])
-        path.write_text(json.dumps(result))
-    return folder
 
 
 def read(folder: Path) -> tuple[Any, Any]:
@@ -76,6 +44,22 @@ def test_the_two_intervals_are_kept_apart(folder: Path) -> None:
     assert arms["plb"].gap is not None
     assert arms["plb"].gap.points == pytest.approx(-10)
     assert arms["plb"].attacks["fgsm"].share.mean == pytest.approx(0.35)
+
+
+def test_no_interval_of_a_share_passes_its_bounds(tmp_path: Path) -> None:
+    """Two seeds of five stand at all, and clean accuracy is 1 but for one: Student's would end below 0 and above 1."""
+
+    def plant(sampler: str, seed: int) -> list[dict[str, Any]]:
+        worst = 40 * (seed > 2)
+        return [planted(sampler, seed, standing="1" * worst + "0" * (N - worst), clean=N - 10 * (seed == 0))]
+
+    summary, finished = read(study(tmp_path / "fake", plant))
+    (found,) = robustness(summary, finished)
+    worst, clean = found.arms[0].worst.over_seeds, found.arms[0].clean.over_seeds
+    assert worst is not None
+    assert clean is not None
+    assert (worst.low, clean.high) == (0.0, 1.0)
+    assert worst.high == pytest.approx(t_interval([0.0, 0.0, 0.0, 0.2, 0.2])[1])  # pyright: ignore[reportOptionalSubscript]
 
 
 def test_the_front_holds_whom_nobody_beats_in_both(folder: Path) -> None:

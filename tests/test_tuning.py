@@ -32,6 +32,14 @@ def test_every_declared_space_is_inside_the_range_of_its_hyperparameter(name: st
             cls.from_settings({key: value}, name)
 
 
+@pytest.mark.parametrize("name", registry.names("samplers"))
+def test_every_sampler_with_a_number_of_its_own_may_be_tuned(name: str) -> None:
+    """A tuned track that leaves some at their defaults would be no fair one."""
+    hints = registry.load("samplers", name, Sampler).__annotations__.values()  # of the class itself, not of what it extends
+    numeric = [hint for hint in hints if str(hint).split(" | ")[0] in ("float", "int")]
+    assert space(Plugin(label=name, kind=name)) or not numeric
+
+
 def test_trials_are_drawn_from_the_space_and_repeat() -> None:
     study = small()
     arm = study.samplers[1]
@@ -133,7 +141,9 @@ def test_nothing_that_a_study_says_is_lost(tmp_path: Path) -> None:
     study = load_study("noisy-labels", ["samplers=uniform,kakurenbo", "seeds=1", *more])
     tuned = [Tuned(arm, arm, 1, 1, 0.5, 0.5, 1.0) for arm in study.samplers]
     again = load_study(str(write_tuned(study, tuned, tmp_path, "tune")))
-    assert again.model_copy(update={"name": study.name}) == study
+    assert again.model_copy(update={"name": study.name, "about": study.about}) == study
+    assert again.about.startswith(study.about)
+    assert again.about.endswith("choosing cost 2 FLOPs, as much as 2 of the cheapest arm's runs, and is in none of the figures.")
 
 
 def test_two_numbers_are_a_range_and_words_are_not() -> None:

@@ -31,7 +31,7 @@ class Standing:
     """A share of examples still classified correctly, in [0, 1]. The two intervals answer two questions and are never joined."""
 
     share: Spread  # mean and standard deviation over seeds
-    over_seeds: Interval | None  # Student's: other seeds, the same examples; None below 5 seeds
+    over_seeds: Interval | None  # Student's, cut to [0, 1]: other seeds, the same examples; None below 5 seeds
     over_examples: Interval  # Wilson's at the mean share: other examples, the same networks
 
 
@@ -117,7 +117,7 @@ def _arm(
         mean = spread(shares)
         if mean is None:
             return None
-        return Standing(mean, t_interval(shares), wilson(round(mean.mean * target.examples), target.examples))
+        return Standing(mean, _possible(t_interval(shares)), wilson(round(mean.mean * target.examples), target.examples))
 
     after = {name: standing([found["attacks"][name] for found in own.values() if name in found["attacks"]]) for name in attacks}
     clean, worst = standing([found["clean"] for found in own.values()]), standing([_worst(found) for found in own.values()])
@@ -130,6 +130,11 @@ def _arm(
     ]
     gap = None if base == own else paired_points(points)
     return ArmRobustness(scenario, sampler, clean, {name: one for name, one in after.items() if one}, worst, gap)
+
+
+def _possible(ends: Interval | None) -> Interval | None:
+    """A mean of shares lies in [0, 1], so what an interval has beyond cannot hold it: cutting that off costs no coverage."""
+    return ends and Interval(max(0.0, ends.low), min(1.0, ends.high))
 
 
 def _worst(found: dict[str, Any]) -> int:

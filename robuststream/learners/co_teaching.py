@@ -18,7 +18,8 @@ class CoTeaching(Learner):
     Paper: Han et al., NeurIPS 2018 (arXiv 1804.06872), algorithm 1; bhanML/Co-teaching@7c7fbe2.
     Cost: two uniform steps.
     Deviations: `forget_rate` is a setting, there the true noise rate, which nobody knows in practice; it grows over a share of
-        the budget, there over 10 of 200 epochs. The second network sees its own augmentation of the same examples.
+        the budget, there over 10 of 200 epochs. The second network sees its own augmentation of the same examples, and where
+        training is attacked the images before the attack.
     """
 
     forget_rate: float = hyper(0.2, low=0.0, below=1.0, help="share of each mini-batch that is left out in the end")

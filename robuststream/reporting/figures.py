@@ -15,7 +15,7 @@ from robuststream.records import RunRecords
 from robuststream.reporting.by_budget import budget_caption, by_budget
 from robuststream.reporting.curves import Curve, band, curve
 from robuststream.reporting.histograms import caption, histograms, stored_values
-from robuststream.reporting.robustness import draw_planes
+from robuststream.reporting.planes import draw_planes
 from robuststream.reporting.style import REFERENCE, Drawn, Look, Who, drawn_line, file_name, grid, legend, looks, save, styled
 
 _COLUMNS = 3

@@ -3,7 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const state = {
-  currency: DATA.headline[1], rung: DATA.headline[0], scenario: "", close: false, filter: "",
+  currency: DATA.headline[1], rung: DATA.headline[0], scenario: "", upward: "", close: false, filter: "",
   shown: new Set(DATA.samplers.map((sampler) => sampler.label)), sort: null,
 };
 const place = new Map(DATA.samplers.map((sampler, i) => [sampler.label, i]));
@@ -32,6 +32,8 @@ const signed = (value) => (value < 0 ? "" : "+") + value.toFixed(2);
 const times = (value) => value.toFixed(2);
 const ends = (found, form) => (found[1] === null ? "" : ` [${form(found[1])}, ${form(found[2])}]`);
 const chance = (p) => (p < 0.001 ? "< .001" : p < 1 ? p.toFixed(3).replace(/^0/, "") : "1");
+const upward = (cell) => (state.upward === "" ? cell.gap : cell.robust[state.upward]?.gap) ?? null; // of the plane: gap to uniform
+const accuracy = () => (state.upward === "" ? "test accuracy" : DATA.robust[state.upward]);
 const speedOf = (cell) => cell.speed[`${state.rung} ${state.currency}`] ?? null;
 const side = (found, none) => (found[1] === null ? "" : found[1] > none ? "good" : found[2] < none ? "bad" : "");
 
@@ -158,9 +160,9 @@ const SHAPES = ["M0-5.5A5.5 5.5 0 1 0 0 5.5A5.5 5.5 0 1 0 0-5.5Z", "M-5-5H5V5H-5
   "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z"];
 
 function plane() {
-  const host = at("plane"), cells = DATA.cells.filter((cell) => cell.gap && visible(cell));
+  const host = at("plane"), cells = DATA.cells.filter((cell) => upward(cell) && visible(cell));
   if (!cells.length) return host.replaceChildren(html("p", { class: "note" }, "nothing to compare with uniform here"));
-  const speeds = cells.map(speedOf).filter(Boolean).flat().filter((v) => v), gaps = cells.flatMap((cell) => cell.gap).filter((v) => v !== null);
+  const speeds = cells.map(speedOf).filter(Boolean).flat().filter((v) => v), gaps = cells.flatMap(upward).filter((v) => v !== null);
   const bend = (v) => Math.sign(v) * Math.log2(1 + Math.abs(v));
   const x = { low: Math.min(0.8, ...speeds), high: Math.max(1.25, ...speeds) * 1.05, of: Math.log2, one: 1, form: (v) => `${v}×` };
   x.low /= (x.high / x.low) ** 0.12; // room for the shelf of those without a speed-up
@@ -171,11 +173,12 @@ function plane() {
   const y = { low: Math.min(-1, ...gaps) * 1.1, high: Math.max(1, ...gaps) * 1.15, of: bend, one: 0, form: (v) => (v > 0 ? `+${v}` : String(v)) };
   y.ticks = [-60, -30, -15, -7, -3, -1, 0, 1, 3, 7, 15, 30, 60].filter((v) => v >= y.low && v <= y.high);
   const width = host.clientWidth || 360;
-  const drawn = frame(width - 20, width < 500 ? 320 : 380, x, y, `${x.label}, by gap in test accuracy in points; every point can be focused`);
+  const drawn = frame(width - 20, width < 500 ? 320 : 380, x, y, `${x.label}, by gap in ${accuracy()} in points; every point can be focused`);
   drawn.root.setAttribute("role", "group");
   drawn.root.append(svg("rect", { class: "shelf", x: drawn.left, y: drawn.top, width: 20, height: drawn.bottom - drawn.top }),
     svg("text", { x: drawn.left + 10, y: drawn.bottom + 15, "text-anchor": "middle" }, "none"),
-    svg("text", { x: drawn.left + 28, y: drawn.top + 12 }, "↑ points of test accuracy above uniform"));
+    svg("text", { x: drawn.left + 28, y: drawn.top + 12 }, `↑ points of ${accuracy()} above uniform`));
+  for (const world of worlds()) drawn.root.append(front(cells.filter((cell) => cell.scenario === world.label), drawn));
   for (const cell of cells) drawn.root.append(point(cell, drawn, x));
   const keys = worlds().length > 1 ? html("p", { class: "note" }, worlds().map((world) => html("span", { style: "margin-right:16px;white-space:nowrap" },
     svg("svg", { viewBox: "-8 -8 16 16", style: "width:13px;display:inline;vertical-align:-2px;fill:currentColor", "aria-hidden": "true" },
@@ -183,20 +186,27 @@ function plane() {
   host.replaceChildren(html("figure", {}, drawn.root, keys ?? ""));
 }
 
+function front(cells, drawn) {
+  const found = [[1, 0], ...cells.filter(speedOf).map((cell) => [speedOf(cell)[0], upward(cell)[0]])]; // uniform first
+  const beaten = ([x, y]) => found.some(([u, v]) => u >= x && v >= y && (u > x || v > y));
+  const best = found.filter((one) => !beaten(one)).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
+  return svg("polyline", { class: "front", points: best.map(([x, y]) => `${drawn.px(x).toFixed(1)},${drawn.py(y).toFixed(1)}`).join(" ") });
+}
+
 const shape = (world) => SHAPES[DATA.scenarios.findIndex((each) => each.label === world) % SHAPES.length];
 
 function point(cell, drawn, x) {
-  const speed = speedOf(cell), px = speed ? drawn.px(speed[0]) : drawn.left + 10, py = drawn.py(cell.gap[0]);
-  const told = `${cell.sampler} in ${cell.scenario}: ` + (speed ? `speed-up ${times(speed[0])}×${ends(speed, times)}` : "no speed-up") +
-    `, gap ${signed(cell.gap[0])}${ends(cell.gap, signed)} points`;
+  const speed = speedOf(cell), up = upward(cell), px = speed ? drawn.px(speed[0]) : drawn.left + 10, py = drawn.py(up[0]);
+  const found = [speed ? `${times(speed[0])}×${ends(speed, times)}` : "no speed-up", `${signed(up[0])}${ends(up, signed)} points`];
+  if (state.upward !== "") found.push(`${cell.robust[state.upward].share[0].toFixed(1)} % stand every attack`);
+  const told = `${cell.sampler} in ${cell.scenario}: ${speed ? "speed-up " : ""}${found[0]}, gap ${found.slice(1).join(", ")}`;
   const bar = (a, b, c, d) => svg("line", { class: "whisker", x1: a, x2: b, y1: c, y2: d, style: `stroke:${color(cell.sampler)}` });
-  const show = () => tip(drawn.root, px, cell.scenario, [[cell.sampler, speed ? `${times(speed[0])}×${ends(speed, times)}` : "no speed-up"],
-    [cell.sampler, `${signed(cell.gap[0])}${ends(cell.gap, signed)} points`]]);
+  const show = () => tip(drawn.root, px, cell.scenario, found.map((line) => [cell.sampler, line]));
   const hide = () => { at("tip").hidden = true; };
   const open = () => details(cell);
   return svg("g", {},
     speed && speed[1] !== null ? bar(drawn.px(speed[1]), drawn.px(speed[2]), py, py) : "",
-    cell.gap[1] !== null ? bar(px, px, drawn.py(cell.gap[1]), drawn.py(cell.gap[2])) : "",
+    up[1] !== null ? bar(px, px, drawn.py(up[1]), drawn.py(up[2])) : "",
     svg("path", { class: "point", d: shape(cell.scenario), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, tabindex: "0", role: "button",
       "aria-label": told, style: hollow(cell.sampler) ? `fill:var(--card);stroke:${color(cell.sampler)};stroke-width:2` : `fill:${color(cell.sampler)}`, onpointerenter: show, onpointerleave: hide, onfocus: show, onblur: hide, onclick: open,
       onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open(); } } }));
@@ -296,6 +306,7 @@ function controls() {
   };
   pick("rung", "rung", DATA.rungs.map((rung) => [rung, rung]));
   pick("scenario", "scenario", [["", "all"], ...DATA.scenarios.map((world) => [world.label, world.label])]);
+  if (at("upward")) pick("upward", "upward", [["", "test accuracy"], ...DATA.robust.map((name, i) => [String(i), name])]);
   at("currency").append(...DATA.currencies.map((currency) => html("label", {}, html("input", { type: "radio", name: "currency", value: currency.key,
     checked: currency.key === state.currency, onchange: () => { state.currency = currency.key; draw(); } }), currency.name)));
   at("samplers").append(...DATA.samplers.map((sampler) => html("label", {}, html("input", { type: "checkbox", checked: true, value: sampler.label,

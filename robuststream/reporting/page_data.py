@@ -8,11 +8,13 @@ from typing import Any
 
 from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
+from robuststream.evidence.robustness import ArmRobustness, Robustness, robustness
 from robuststream.evidence.speedup import CURRENCIES, HEADLINE, SHARES
 from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.curves import curve
 from robuststream.reporting.origin import flat
+from robuststream.reporting.robustness import radius
 from robuststream.reporting.style import Who, looks
 from robuststream.reporting.tables import doubts
 
@@ -28,13 +30,15 @@ def page_data(study: dict[str, Any], summary: StudySummary, finished: Sequence[R
     """Everything that the page shows beside its sentences; `finished` in the study's order."""
     order = [HEADLINE[1], *(key for key in CURRENCIES if key != HEADLINE[1])]
     names, facts = _facts(finished)
+    attacked = robustness(summary, finished)
     return {
         "currencies": [{"key": key, "name": CURRENCIES[key], "axis": _AXES[key]} for key in order],
         "rungs": list(SHARES),
         "headline": list(HEADLINE),
         "samplers": _samplers(study, summary, finished),
         "scenarios": [_scenario(study, scenario, finished) for scenario in summary.scenarios],
-        "cells": [_cell(summary, scenario, arm) for scenario in summary.scenarios for arm in scenario.arms],
+        "robust": [f"robust accuracy, eps {radius(found.target.eps)}, {found.target.examples} examples" for found in attacked],
+        "cells": [_cell(summary, scenario, arm, attacked) for scenario in summary.scenarios for arm in scenario.arms],
         "curves": {key: _curves(summary, finished, key) for key in order},
         "recipe": _leaves(study["recipe"]),
         "fact_names": names,
@@ -79,7 +83,7 @@ def _scenario(study: dict[str, Any], scenario: ScenarioSummary, finished: Sequen
     }
 
 
-def _cell(summary: StudySummary, scenario: ScenarioSummary, arm: ArmSummary) -> dict[str, Any]:
+def _cell(summary: StudySummary, scenario: ScenarioSummary, arm: ArmSummary, attacked: Sequence[Robustness]) -> dict[str, Any]:
     """Estimates are [value, low, high], the ends null without an interval; null where there is no estimate."""
     gap, test = arm.gap, arm.last_test
     return {
@@ -89,6 +93,7 @@ def _cell(summary: StudySummary, scenario: ScenarioSummary, arm: ArmSummary) -> 
         "test": test and [100 * test.mean, None if test.sd is None else 100 * test.sd],
         "gap": gap and _estimate(gap.points, gap.interval),
         "p": gap and gap.p,
+        "robust": [_attacked(found, scenario.scenario, arm.sampler) for found in attacked],
         "speed": {
             f"{rung} {currency}": _estimate(found.ratio.value, found.ratio.interval)
             for (rung, currency), found in arm.speedups.items()
@@ -100,6 +105,18 @@ def _cell(summary: StudySummary, scenario: ScenarioSummary, arm: ArmSummary) -> 
             for rung, found in arm.restricted.items()
         },
         "doubts": {what: doubts(summary.flags, what, scenario.scenario, arm.sampler) for what in _DOUBTED},
+    }
+
+
+def _attacked(found: Robustness, scenario: str, sampler: str) -> dict[str, Any] | None:
+    """Worst case of one arm and its gap to uniform's, None where the arm was not attacked so."""
+    arm: ArmRobustness | None = next((one for one in found.arms if (one.scenario, one.sampler) == (scenario, sampler)), None)
+    if arm is None:
+        return None
+    share, ends, gap = arm.worst.share.mean, arm.worst.over_seeds, arm.gap
+    return {
+        "share": _estimate(100 * share, ends and Interval(100 * ends.low, 100 * ends.high)),
+        "gap": gap and _estimate(gap.points, gap.interval),
     }
 
 

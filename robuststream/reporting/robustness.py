@@ -1,21 +1,16 @@
-"""Robust accuracy in print: the lines of `attack`, the tables and the plane of a report. Absent where nothing was measured."""
+"""Robust accuracy in print: the lines of `attack` and the tables of a report. Absent where nothing was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robuststream.evidence.intervals import FEWEST_PAIRS, wilson
-from robuststream.evidence.robustness import ArmRobustness, Point, Price, Robustness, Standing, plane, prices, robustness
-from robuststream.evidence.speedup import HEADLINE
+from robuststream.evidence.robustness import ArmRobustness, Price, Robustness, Standing, prices, robustness
 from robuststream.evidence.summary import StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.markdown import NONE, accuracy, escape, gap, quantity, share, table
 from robuststream.reporting.tables import marks
-
-if TYPE_CHECKING:
-    from robuststream.reporting.style import Drawn, Look
 
 NAMES = {"fgsm": "FGSM", "pgd": "PGD-20", "apgd-ce": "APGD-CE", "square": "Square", "autoattack": "AutoAttack"}
 """As papers write them."""
@@ -61,7 +56,7 @@ def section(summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, 
     rows = [robust_rows(found, summary) for found in measured]
     return {
         "targets": [
-            {"title": _title(found), "rows": own, "table": table(own[0], own[1:], left=2)}
+            {"title": title_of(found), "rows": own, "table": table(own[0], own[1:], left=2)}
             for found, own in zip(measured, rows, strict=True)
         ],
         "caption": CAPTION if measured else "",
@@ -70,14 +65,14 @@ def section(summary: StudySummary, finished: Sequence[RunRecords]) -> dict[str, 
     }
 
 
-def _title(found: Robustness) -> str:
+def title_of(found: Robustness) -> str:
     """What was measured, so that two figures are not compared that do not compare."""
     at = found.target
     which = "all" if at.examples == at.of else f"{at.examples} evenly spaced of the"
-    return f"eps {_fraction(at.eps)}, L-infinity, {which} {at.of} test examples (rows {at.subset})"
+    return f"eps {radius(at.eps)}, L-infinity, {which} {at.of} test examples (rows {at.subset})"
 
 
-def _fraction(eps: float) -> str:
+def radius(eps: float) -> str:
     """As the field writes a radius: in 255ths where it is one."""
     steps = eps * 255
     return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 and round(steps) else f"{eps:.4g}"
@@ -114,7 +109,7 @@ def _after(one: Standing | None, runs: int) -> str:
 
 def _ends(one: Standing) -> str:
     ends = one.over_seeds
-    return NONE if ends is None else f"{100 * max(0.0, ends.low):.1f} to {100 * min(1.0, ends.high):.1f} %"
+    return NONE if ends is None else f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %"
 
 
 def price_table(priced: Sequence[Price]) -> str:
@@ -124,55 +119,3 @@ def price_table(priced: Sequence[Price]) -> str:
     ]
     headers = ["scenario", "sampler", "compute per trained example", "attack passes per trained example", "steps"]
     return table(headers, rows, left=2)
-
-
-def draw_planes(
-    summary: StudySummary, finished: Sequence[RunRecords], look: dict[str, Look], folder: Path, pdf: bool
-) -> list[Drawn]:
-    """The plane speed-up x robust accuracy, one figure for each target, a panel for each scenario."""
-    from robuststream.reporting.style import Drawn, save
-
-    drawn = []
-    for place, found in enumerate(robustness(summary, finished), 1):
-        points = plane(found, summary)
-        if not any(len(own) > 1 for own in points.values()):
-            continue
-        name = f"robust-plane-{place}"
-        save(_plane(points, look), name, folder, pdf)
-        caption = (
-            f"Speed-up to {HEADLINE[0]} in charged FLOPs, and worst-case accuracy under attack ({_title(found)}). Bars are 95 % "
-            "intervals over seeds where there are any; the line joins the samplers that no other beats in both. Samplers without "
-            "a speed-up are left out."
-        )
-        drawn.append(Drawn(name, f"Speed and robustness: eps {_fraction(found.target.eps)}", caption))
-    return drawn
-
-
-def _plane(points: dict[str, list[Point]], look: dict[str, Look]) -> Any:
-    from robuststream.reporting.style import REFERENCE, grid
-
-    columns = min(len(points), 3)
-    figure, panels = grid(-(-len(points) // columns), columns, (5.2 if columns == 1 else 3.4, 3.3))
-    flat = [axes for row in panels for axes in row]
-    for axes, (scenario, own) in zip(flat, points.items(), strict=False):
-        axes.set_title(scenario)
-        front = sorted((one for one in own if one.front), key=lambda one: one.speed)
-        axes.plot([one.speed for one in front], [100 * one.worst.share.mean for one in front], color=REFERENCE, linewidth=0.8)
-        for one in own:
-            x, y = one.speed, 100 * one.worst.share.mean
-            across = [[x - one.speed_ends.low], [one.speed_ends.high - x]] if one.speed_ends else None
-            ends = one.worst.over_seeds
-            along = [[y - 100 * ends.low], [100 * ends.high - y]] if ends else None
-            axes.errorbar([x], [y], yerr=along, xerr=across, fmt="o", markersize=4, color=look[one.sampler].color, linewidth=0.9)
-            axes.annotate(one.sampler, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
-        axes.margins(0.2)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="x", which="both", labelsize=7)
-        axes.set_xlabel("speed-up, charged FLOPs")
-    for row in panels:
-        row[0].set_ylabel("worst-case accuracy, %")
-    for spare in flat[len(points) :]:
-        spare.remove()
-    return figure

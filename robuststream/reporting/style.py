@@ -128,11 +128,11 @@ def _reserved() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of rows x columns panels of `size` (width, height) inches each, without pyplot."""
+def grid(rows: int, columns: int, size: tuple[float, float], shared: bool = True) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows x columns panels of `size` (width, height) inches each, without pyplot; `shared`: one y-axis a row."""
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row")]
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row" if shared else "none")]
 
 
 def drawn_line(axes: Axes, x: Any, y: Any, look: Look) -> Line2D:

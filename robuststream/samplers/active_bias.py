@@ -27,7 +27,9 @@ class ActiveBias(Sampler):
 
     by: str = hyper("variance", choices=("variance", "closeness"), help="variance of the probability, or mean (1 - mean)")
     form: str = hyper("draw", choices=("draw", "weigh"), help="draw more often, or deal uniformly and weigh the losses")
-    burn_in: float = hyper(0.075, low=0.0, high=1.0, help="spent share of the budget until which examples are dealt uniformly")
+    burn_in: float = hyper(
+        0.075, low=0.0, high=1.0, help="spent share of the budget until which examples are dealt uniformly", search=(0.0, 0.3)
+    )
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)

@@ -24,7 +24,9 @@ class AdaptiveK(FromCandidates):
         and of its square that start at 0. The paper's own text was not read.
     """
 
-    vanilla: float = hyper(0.375, low=0.0, high=1.0, help="spent share of the budget until which all candidates are learned")
+    vanilla: float = hyper(
+        0.375, low=0.0, high=1.0, help="spent share of the budget until which all candidates are learned", search=(0.1, 0.7)
+    )
     fixed_shapes: bool = hyper(False, help="learn all n, those above the bound with weight 0")
 
     @property

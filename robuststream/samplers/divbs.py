@@ -28,7 +28,7 @@ class DivBS(FromCandidates):
         are uniform, as in the released code where nothing is left.
     """
 
-    keep: float = hyper(0.1, above=0.0, high=1.0, help="share of the candidates that is learned")
+    keep: float = hyper(0.1, above=0.0, high=1.0, help="share of the candidates that is learned", search=(0.1, 0.7))
 
     def draw(self, probe: Probe, progress: float) -> Batch:
         n = self.pool.batch_size

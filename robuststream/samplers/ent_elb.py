@@ -25,7 +25,9 @@ class EntElb(PoD):
         test set and never acts, so it is left out. Warm-up epochs are shuffled. Losses beyond 300 count as 300.
     """
 
-    warmup_epochs: float = hyper(2.0, low=0.0, help="uniform epochs before drawing by the probabilities, which start equal")
+    warmup_epochs: float = hyper(
+        2.0, low=0.0, help="uniform epochs before drawing by the probabilities, which start equal", search=(0.0, 5.0)
+    )
     score: str = hyper("elb", choices=("elb", "ent"), help="exp(loss), or entropy of the prediction")
     distinct: bool = hyper(True, help="no example twice in a mini-batch; false draws with replacement")
 

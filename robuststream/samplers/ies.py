@@ -24,7 +24,9 @@ class IES(Hiding):
         border of an epoch finds not yet learned keeps its last loss. The released threshold doubles for CIFAR-100: set it.
     """
 
-    threshold: float = hyper(1e-3, above=0.0, help="below it the mean absolute second difference of losses counts as mastered")
+    threshold: float = hyper(
+        1e-3, above=0.0, help="below it the mean absolute second difference of losses counts as mastered", search=(1e-5, 1e-1)
+    )
     window: int = hyper(3, low=1, help="second differences in a moving average")
     k: int = hyper(1, low=1, help="moving averages whose sum is compared with the threshold")
 

@@ -24,8 +24,12 @@ class InfoBatch(Sampler):
         not where delta times the epochs is no whole number). The learning rate follows the budget (there: OneCycle, re-sized).
     """
 
-    prune: float = hyper(0.5, low=0.0, below=1.0, help="r: share that is skipped of the examples below the mean loss")
-    delta: float = hyper(0.875, low=0.0, high=1.0, help="spent share of the budget after which nothing is skipped")
+    prune: float = hyper(
+        0.5, low=0.0, below=1.0, help="r: share that is skipped of the examples below the mean loss", search=(0.1, 0.9)
+    )
+    delta: float = hyper(
+        0.875, low=0.0, high=1.0, help="spent share of the budget after which nothing is skipped", search=(0.5, 1.0)
+    )
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)

@@ -21,8 +21,10 @@ class Katharopoulos(Sampler):
     Deviations: none known. decide=epoch reads the criterion once in N / n steps, so that inside them nothing waits.
     """
 
-    presample: float = hyper(3.0, low=1.0, help="B / b: candidates for each example that is learned")
-    threshold: float | None = hyper(None, low=0.0, help="tau_th; null is (B + 3b) / 3b, where it pays in compute")
+    presample: float = hyper(3.0, low=1.0, help="B / b: candidates for each example that is learned", search=(1.5, 6.0))
+    threshold: float | None = hyper(
+        None, low=0.0, help="tau_th; null is (B + 3b) / 3b, where it pays in compute", search=(1.0, 3.0)
+    )
     momentum: float = hyper(0.9, low=0.0, below=1.0, help="of the moving average of tau")
     decide: str = hyper("step", choices=("step", "epoch"), help="when tau is compared with its threshold")
 

@@ -26,7 +26,9 @@ class LoshchilovHutter(Sampler):
         unverified. Of an example drawn twice in a mini-batch the larger loss is kept.
     """
 
-    pressure_from: float = hyper(100.0, low=1.0, help="s at the start: the largest chance over the smallest")
+    pressure_from: float = hyper(
+        100.0, low=1.0, help="s at the start: the largest chance over the smallest", search=(2.0, 1000.0)
+    )
     pressure_to: float = hyper(1.0, low=1.0, help="s at the end of the budget")
     sort_every: int = hyper(100, low=1, help="examples learned between two sortings")
     recompute_every: float = hyper(0.0, low=0.0, help="epochs between two recomputations of losses; 0 for never")

@@ -20,7 +20,7 @@ class OHEM(FromCandidates):
         about 2 x 2000 regions.
     """
 
-    keep: float = hyper(0.5, above=0.0, high=1.0, help="share of the candidates that is learned")
+    keep: float = hyper(0.5, above=0.0, high=1.0, help="share of the candidates that is learned", search=(0.1, 0.9))
 
     def draw(self, probe: Probe, progress: float) -> Batch:
         n = self.pool.batch_size

@@ -27,7 +27,9 @@ class OrderedSGD(FromCandidates):
         of the last epoch's candidates, which costs nothing more (released: another pass over the training set).
     """
 
-    keep: float | None = hyper(None, above=0.0, high=1.0, help="q / n; null follows training accuracy as in the released code")
+    keep: float | None = hyper(
+        None, above=0.0, high=1.0, help="q / n; null follows training accuracy as in the released code", search=(0.1, 0.9)
+    )
     fixed_shapes: bool = hyper(False, help="learn all n, those beyond q with weight 0")
 
     @property

@@ -23,9 +23,9 @@ class Prioritized(Streaming):
         beta 1 and scale=none the gradient is unbiased.
     """
 
-    warmup_epochs: float = hyper(1.0, low=0.0, help="uniform epochs before the values are first computed")
-    alpha: float = hyper(0.6, low=0.0, help="0 draws uniformly, 1 in proportion to the loss")
-    beta_from: float = hyper(0.4, low=0.0, high=1.0, help="exponent of the correction at the start")
+    warmup_epochs: float = hyper(1.0, low=0.0, help="uniform epochs before the values are first computed", search=(0.0, 5.0))
+    alpha: float = hyper(0.6, low=0.0, help="0 draws uniformly, 1 in proportion to the loss", search=(0.2, 1.0))
+    beta_from: float = hyper(0.4, low=0.0, high=1.0, help="exponent of the correction at the start", search=(0.0, 1.0))
     beta_to: float = hyper(1.0, low=0.0, high=1.0, help="exponent of the correction at the end; between, linear in the budget")
     epsilon: float = hyper(1e-6, low=0.0, help="nats added to each loss, so that nothing is never drawn")
     stratified: bool = hyper(True, help="one draw from each of n equal parts of the running sum, as in the paper")

@@ -23,7 +23,7 @@ class RS2(Sampler):
         uniform.
     """
 
-    keep: float = hyper(0.1, above=0.0, high=1.0, help="r: share of the pool in one round")
+    keep: float = hyper(0.1, above=0.0, high=1.0, help="r: share of the pool in one round", search=(0.05, 0.5))
     across: str = hyper("with", choices=("with", "without"), help="are subsets of different rounds drawn with replacement?")
 
     @property

@@ -23,8 +23,8 @@ class SelfPaced(Sampler):
         mini-batch is always in.
     """
 
-    first: float = hyper(0.5, above=0.0, high=1.0, help="share of the pool that the first bound lets in")
-    growth: float = hyper(1.3, above=1.0, help="factor of the bound from epoch to epoch")
+    first: float = hyper(0.5, above=0.0, high=1.0, help="share of the pool that the first bound lets in", search=(0.2, 0.9))
+    growth: float = hyper(1.3, above=1.0, help="factor of the bound from epoch to epoch", search=(1.05, 2.0))
     warmup_epochs: int = hyper(1, low=0, help="epochs on all examples before the first bound")
 
     def start(self, pool: Pool, probe: Probe) -> None:

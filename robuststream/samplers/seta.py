@@ -29,9 +29,13 @@ class SeTa(Sampler):
         example, if it is empty); so do losses that are all equal (released: equal chunks).
     """
 
-    prune: float = hyper(0.1, low=0.0, below=1.0, help="r: random share that is left out of every epoch (class default: 0)")
-    groups: int = hyper(5, low=1, help="G: groups of like losses (class default: 10)")
-    window: float = hyper(0.5, above=0.0, high=1.0, help="share of the groups that is dealt (0.9 and 0.5 were released)")
+    prune: float = hyper(
+        0.1, low=0.0, below=1.0, help="r: random share that is left out of every epoch (class default: 0)", search=(0.0, 0.5)
+    )
+    groups: int = hyper(5, low=1, help="G: groups of like losses (class default: 10)", search=(3, 10))
+    window: float = hyper(
+        0.5, above=0.0, high=1.0, help="share of the groups that is dealt (0.9 and 0.5 were released)", search=(0.3, 0.9)
+    )
     delta: float = hyper(0.9, low=0.0, high=1.0, help="spent share of the budget after which only the random share is left out")
 
     def start(self, pool: Pool, probe: Probe) -> None:

@@ -29,8 +29,12 @@ class SmallLoss(FromCandidates):
         examples that were learned from (there: cross-validated), so it is taken once, after learning and before memorising.
     """
 
-    noise_rate: float | None = hyper(None, low=0.0, below=1.0, help="share that is left out; null estimates it")
-    ramp: float = hyper(0.05, low=0.0, high=1.0, help="spent share of the budget until which the share left out grows")
+    noise_rate: float | None = hyper(
+        None, low=0.0, below=1.0, help="share that is left out; null estimates it", search=(0.0, 0.6)
+    )
+    ramp: float = hyper(
+        0.05, low=0.0, high=1.0, help="spent share of the budget until which the share left out grows", search=(0.0, 0.3)
+    )
     estimate_at: float = hyper(0.3, low=0.0, high=1.0, help="spent share of the budget at which an unknown rate is estimated")
 
     def start(self, pool: Pool, probe: Probe) -> None:

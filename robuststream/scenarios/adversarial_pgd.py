@@ -17,7 +17,8 @@ class AdversarialPGD(AdversarialTraining):
 
     Paper: Madry et al., ICLR 2018 (arXiv 1706.06083); a share below 1 mixes clean examples in, as Kurakin et al., ICLR 2017.
     Cost: K share n forwards and as many backwards to the images at every step (with clean signals share n forwards more).
-    Deviations: the attack runs in eval mode; the step length scales with eps and the number of steps.
+    Deviations: the attack runs in eval mode and climbs cross-entropy, whatever the learner descends; the step length scales with
+        eps and the number of steps.
     """
 
     steps: int = hyper(10, low=1, help="K, gradient steps of the attack")

@@ -99,6 +99,16 @@ def in_words(tuned: Sequence[Tuned]) -> list[str]:
     return lines
 
 
+def _price(tuned: Sequence[Tuned]) -> str:
+    """A sentence for the report of the tuned study, whose own figures do not hold this price."""
+    cheapest = min(one.flops / one.runs for one in tuned)
+    trials, flops = max(one.trials for one in tuned), sum(one.flops for one in tuned)
+    return (
+        f"Every sampler as the best of {trials} trials on validation; choosing cost {flops:.3g} FLOPs, as much as "
+        f"{flops / cheapest:.0f} of the cheapest arm's runs, and is in none of the figures."
+    )
+
+
 def write_tuned(study: Study, tuned: Sequence[Tuned], folder: Path, command: str) -> Path:
     """The study with every arm as tuned, as YAML that `bench` takes; its head says what the tuning cost. Returns its path."""
     head = [
@@ -106,6 +116,7 @@ def write_tuned(study: Study, tuned: Sequence[Tuned], folder: Path, command: str
         "By validation accuracy at the last step, on seeds of their own.",
     ]
     body = study.model_dump(mode="json", exclude={"name"}) | {
+        "about": f"{study.about} {_price(tuned)}".strip(),
         "samplers": {one.best.label: _entry(one.best) for one in tuned},
         "scenarios": {scenario.label: _entry(scenario) for scenario in study.scenarios},
     }
