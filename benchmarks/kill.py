@@ -22,7 +22,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reliability.lives import Life, children
+from reliability.lives import Life
 from reliability.tearing import tear
 
 from robuststream.records import is_whole, read_sound_lines
@@ -101,7 +101,7 @@ def disturb(
             continue
         what = rng.choice(("study", "worker"))
         after, under_way = time.monotonic() - before, _under_way(folder)
-        if what == "worker" and (workers := children(life.pid)):
+        if what == "worker" and (workers := life.workers()):
             os.kill(rng.choice(workers), signal.SIGKILL)
             time.sleep(rng.uniform(0, 0.3))
         else:

@@ -67,6 +67,11 @@ def bench(
     folder = out or Path("reports") / settings.name
     _refuse_folder(folder)
 
+    from robuststream.study import nursery
+
+    if not dry_run:
+        nursery.warm()
+
     from robuststream.study.bench import Bench
 
     options = ["--timed"] * timed + ["--jobs", str(jobs)] * (jobs > 0) + ["--threads", str(threads)] * (threads > 1)

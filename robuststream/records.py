@@ -43,7 +43,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -332,7 +332,7 @@ def read_rules(folder: Path) -> dict[str, Any]:
 def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:
     """Keep every finished run as one line beside the report, and what the archive held before. The same runs, the same bytes."""
     kept = {run_name(run.settings): run for run in (*_read_archive(folder / ARCHIVE), *runs) if run.result}
-    lines = [json.dumps(asdict(kept[name]), separators=(",", ":")) + "\n" for name in sorted(kept)]
+    lines = [json.dumps(vars(kept[name]), separators=(",", ":")) + "\n" for name in sorted(kept)]
     write_bytes(folder / ARCHIVE, gzip.compress("".join(lines).encode(), mtime=0))
 
 

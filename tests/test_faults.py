@@ -39,7 +39,7 @@ HEAD = "import os, time, torch\nfrom dataclasses import dataclass\nfrom robustst
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers as forks: what a test has patched is patched in them too, and torch need not be imported again."""
-    monkeypatch.setattr(execute.multiprocessing, "get_context", lambda _: Forks)
+    monkeypatch.setattr(execute.nursery, "processes", lambda: Forks)
 
 
 def plugin(folder: Path, body: str) -> str:

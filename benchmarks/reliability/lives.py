@@ -25,7 +25,8 @@ _FORK = multiprocessing.get_context("fork")
 
 
 class Forks:
-    """In the place of the spawning context: workers are forks that let go of everything that they inherit but their pipe."""
+    """In the place of the usual context: workers are forks that let go of all that they inherit but two pipes: for what they are
+    told and tell, and for the end of the study."""
 
     Pipe = staticmethod(_FORK.Pipe)
     RawValue = staticmethod(_FORK.RawValue)
@@ -36,8 +37,11 @@ class Forks:
 
 
 def _unburdened(target: Callable[..., None], connection: Any, *args: Any) -> None:
+    study = multiprocessing.parent_process()
+    assert study is not None
+    kept = (connection.fileno(), study.sentinel)
     for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor != connection.fileno():
+        if descriptor > 2 and descriptor not in kept:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     target(connection, *args)
@@ -81,6 +85,10 @@ class Life:
     def well(self) -> bool:
         return self.code == 0
 
+    def workers(self) -> list[int]:
+        """The processes that train: forks of the study, or of the process that the study has for this."""
+        return [pid for child in children(self.pid) for pid in children(child)] or children(self.pid)
+
     def kill(self) -> None:
         """The study dies at once; its workers find out after their step, or are still at it when the next life begins."""
         with contextlib.suppress(ProcessLookupError):
@@ -120,7 +128,7 @@ def live(folder: Path, overrides: Sequence[str], jobs: int, every: float, contex
     bench = Bench(load_study("noisy-labels", overrides), folder, "benchmarks/kill.py", jobs=jobs, threads=1)
     bench._report = lambda: None  # nothing here is about the report, which takes longer than some lives
     if context is not None:
-        execute.multiprocessing.get_context = lambda _: context  # type: ignore[assignment]
+        execute.nursery.processes = lambda: context  # type: ignore[assignment]
     return bench.run()
 
 

@@ -155,6 +155,7 @@ def save(figure: Figure, name: str, folder: Path, pdf: bool) -> None:
     """As PNG and SVG, and as PDF on demand; small, without a date or a version in any."""
     pixels, drawing, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=DPI)
+    figure.set_layout_engine("none")  # laid out once: all formats alike, at half the time
     # A palette takes a third of the bytes. The octree keeps lines and areas; a median cut merges a thin line with another.
     palette = Image.open(pixels).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(small, format="png", optimize=True)

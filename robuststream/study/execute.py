@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -14,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from robuststream.errors import printable
+from robuststream.study import nursery
 from robuststream.study.plan import PlannedRun
 from robuststream.study.worker import Flag, work
 
@@ -45,14 +45,12 @@ class Executor:
     """Trains runs in `jobs` processes of `threads` threads each. Iterate over `execute`; call `stop` to end early.
 
     A run that takes longer than `limit` seconds in one go is ended together with its process, and has failed.
-
-    Processes are spawned, not forked: a fork would inherit the parent's threads and CUDA state.
     """
 
     jobs: int
     threads: int = 1
     limit: float | None = None
-    _context: Any = field(default_factory=lambda: multiprocessing.get_context("spawn"), repr=False)
+    _context: Any = field(default_factory=lambda: nursery.processes(), repr=False)
 
     def __post_init__(self) -> None:
         self._stop: Flag = self._context.RawValue("b", 0)
@@ -89,7 +87,7 @@ class Executor:
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs, self._stop, self.threads, os.getpid()), daemon=True)
+        process = self._context.Process(target=work, args=(theirs, self._stop, self.threads), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
+import multiprocessing
 import signal
+import threading
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,7 @@ class Flag(Protocol):
     value: int
 
 
-def work(connection: Connection, stop: Flag, threads: int, parent: int) -> None:
+def work(connection: Connection, stop: Flag, threads: int) -> None:
     """Until the parent closes the connection: (settings, folder) is answered with evaluated..., then finished, failed or stopped.
 
     Ctrl-C reaches the whole process group; here it is ignored, since the parent decides and says so through `stop`.
@@ -37,9 +38,10 @@ def work(connection: Connection, stop: Flag, threads: int, parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     keep_memory()
+    orphaned = _orphaned()
     watch = Watch(
         evaluated=lambda record: connection.send(("evaluated", record)),
-        stop=lambda: bool(stop.value) or os.getppid() != parent,
+        stop=lambda: bool(stop.value) or orphaned.is_set(),
     )
     try:
         while True:
@@ -50,6 +52,19 @@ def work(connection: Connection, stop: Flag, threads: int, parent: int) -> None:
                 return  # what a fault has left behind in this process must not reach the next run
     except (EOFError, ConnectionError):
         return  # the parent is gone, or has no more work
+
+
+def _orphaned() -> threading.Event:
+    """Set once the study's process has ended: it is not our parent, which is who forked us, so no parent's number tells."""
+    orphaned, study = threading.Event(), multiprocessing.parent_process()
+    assert study is not None
+
+    def wait() -> None:
+        study.join()
+        orphaned.set()
+
+    threading.Thread(target=wait, name="robuststream-orphaned", daemon=True).start()
+    return orphaned
 
 
 def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:

@@ -108,10 +108,17 @@ class Diagnostics:
 def concordance(stored: Tensor, fresh: Tensor, pairs: Tensor) -> float | None:
     """Share of pairs (2, M) that stored values order as fresh ones do: pairs equal when fresh are left out, equal when stored
     count one half (the AUC form of Kendall's tau). None where no pair can be told apart."""
-    true = (fresh[pairs[0]] - fresh[pairs[1]]).sign()
-    ours = (stored[pairs[0]] - stored[pairs[1]]).nan_to_num(nan=0.0).sign()  # inf - inf: neither is known
-    told = true != 0
-    return _mean((1.0 + ours[told] * true[told]) / 2.0)
+    true = _signs(fresh, pairs)
+    ours = _signs(stored, pairs).nan_to_num_(nan=0.0)  # inf - inf: neither is known
+    told = true.abs().sum()
+    agreed = torch.dot(ours, true)
+    return float((told + agreed) / 2.0 / told) if told else None
+
+
+def _signs(values: Tensor, pairs: Tensor) -> Tensor:
+    """(M,) of -1, 0 and 1: how the first of each pair compares with the second; nan for inf beside inf."""
+    values = values.double()
+    return (values.index_select(0, pairs[0]) - values.index_select(0, pairs[1])).sign_()
 
 
 def histograms(stored: Tensor, fresh: Tensor) -> dict[str, list[float]]:
