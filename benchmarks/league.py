@@ -35,7 +35,7 @@ from robuststream.reporting.words import ACROSS_CAPTION
 FOLDER = Path(__file__).parent.parent / "reports" / "samplers"
 
 LABELS = "scenarios=clean,symmetric-40,asymmetric-40,instance-40"
-PART = ("recipe.train_size=4000", "recipe.test_size=2000", "recipe.validation=0.02")
+PART = ("recipe.model_settings.width=8", "recipe.train_size=4000", "recipe.test_size=2000", "recipe.validation=0.02")
 STUDIES = {
     "digits": (),
     "mnist": ("recipe=mnist-small", LABELS),
