@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +33,14 @@ class Flag:
 
 Cells = Mapping[Place, Sequence[RunRecords]]
 """(scenario, sampler) -> its finished runs."""
+
+
+def by_cell(runs: Iterable[RunRecords]) -> dict[Place, list[RunRecords]]:
+    """Once over thousands of runs, where picking them out cell by cell would be once for each cell."""
+    cells: dict[Place, list[RunRecords]] = {}
+    for run in runs:
+        cells.setdefault(Place(run.scenario, run.sampler), []).append(run)
+    return cells
 
 
 def result_of(run: RunRecords) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from robuststream.evidence.speedup import (
     CURRENCIES,
     HEADLINE,
     SHARES,
+    CostsByRung,
     Ladder,
     Reach,
     SpeedUp,
-    costs_by_seed,
+    Timed,
+    costs_by_rung,
     number,
     reach,
     speed_up,
+    speed_up_of,
 )
 from robuststream.records import RunRecords
 
@@ -73,15 +76,19 @@ class ArmSummary:
 
 
 def arm_summaries(
-    kinds: dict[str, str], runs: Sequence[RunRecords], baseline: str | None, rungs: Ladder | None, planned: int
+    kinds: dict[str, str], runs: dict[str, list[RunRecords]], baseline: str | None, rungs: Ladder | None, planned: int
 ) -> tuple[ArmSummary, ...]:
-    """Every sampler (label -> kind) in one scenario, of whose finished runs these are; p-values are adjusted over the arms."""
-    by_arm = {label: [run for run in runs if run.sampler == label] for label in kinds}
-    uniform = by_arm[baseline] if baseline is not None else []
+    """Every sampler (label -> kind) in one scenario, with its finished runs; p-values are adjusted over the arms."""
+    uniform = runs[baseline] if baseline is not None else []
+    base = costs_by_rung(uniform, rungs) if rungs else {}
     arms = []
-    for label, own in by_arm.items():
-        arm = _timed(_arm(label, kinds[label], planned, own), own, rungs)
-        arms.append(arm if label == baseline else _compared(arm, own, uniform, rungs))
+    for label, own in runs.items():
+        arm = _arm(label, kinds[label], planned, own)
+        if rungs is not None and own:
+            costs = costs_by_rung(own, rungs)
+            arm = _timed(arm, costs)
+            arm = arm if label == baseline else _compared(arm, (own, costs), (uniform, base), rungs)
+        arms.append(arm)
     return tuple(_adjusted(arms))
 
 
@@ -104,11 +111,9 @@ def _arm(label: str, kind: str, planned: int, runs: list[RunRecords]) -> ArmSumm
     )
 
 
-def _timed(arm: ArmSummary, runs: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
-    """With its reach and its cost; needs the targets that uniform set."""
-    if rungs is None or not runs:
-        return arm
-    shares = {rung: costs_by_seed(runs, target, "spent") for rung, target in rungs.targets.items()}
+def _timed(arm: ArmSummary, costs: CostsByRung) -> ArmSummary:
+    """With its reach and its cost, to the targets that uniform set."""
+    shares = {rung: found for (rung, currency), found in costs.items() if currency == "spent"}
     means = {rung: restricted_mean(found) for rung, found in shares.items()}
     return replace(
         arm,
@@ -117,18 +122,17 @@ def _timed(arm: ArmSummary, runs: list[RunRecords], rungs: Ladder | None) -> Arm
     )
 
 
-def _compared(arm: ArmSummary, runs: list[RunRecords], uniform: list[RunRecords], rungs: Ladder | None) -> ArmSummary:
+def _compared(arm: ArmSummary, own: Timed, uniform: Timed, rungs: Ladder) -> ArmSummary:
     """With what it gains over uniform; needs runs of both."""
-    if rungs is None or not runs:
-        return arm
+    (runs, costs), (base_runs, base) = own, uniform
     keys = [(rung, currency) for rung in SHARES for currency in CURRENCIES]
-    medians = {rung: _median(runs, uniform, target) for rung, target in rungs.targets.items()}
+    medians = {rung: median_ratio(base[rung, HEADLINE[1]], costs[rung, HEADLINE[1]]) for rung in SHARES}
     return replace(
         arm,
-        gap=paired_gap(runs, uniform),
-        speedups={key: speed_up(runs, uniform, rungs, *key) for key in keys},
+        gap=paired_gap(runs, base_runs),
+        speedups={key: speed_up_of(costs[key], base[key], *key) for key in keys},
         medians={rung: found for rung, found in medians.items() if found},
-        amortised=_amortised(runs, uniform, rungs),
+        amortised=_amortised(runs, base_runs, rungs),
     )
 
 
@@ -142,10 +146,6 @@ def _amortised(runs: Sequence[RunRecords], uniform: Sequence[RunRecords], rungs:
     ]
     found = {rung: speed_up(spared, uniform, rungs, rung, "flops") for rung in SHARES}
     return {rung: replace(one, p=None) for rung, one in found.items()}
-
-
-def _median(runs: list[RunRecords], uniform: list[RunRecords], target: float) -> MedianRatio | None:
-    return median_ratio(costs_by_seed(uniform, target, HEADLINE[1]), costs_by_seed(runs, target, HEADLINE[1]))
 
 
 def _adjusted(arms: list[ArmSummary]) -> list[ArmSummary]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from robuststream.evidence.intervals import FEWEST_PAIRS, LEVEL, Interval, t_interval
@@ -75,8 +77,9 @@ def median_interval(ratios: Sequence[float], level: float = LEVEL) -> Interval |
     if n < FEWEST_PAIRS:
         return None
     logs = sorted(map(_log, ratios))
-    depth = max([k for k in range(1, (n + 1) // 2) if _level(k, n) >= level], default=1)
-    outer, inner = _level(depth, n), _level(depth + 1, n)
+    levels = _levels(n)
+    depth = max(1, int((levels[1 : (n + 1) // 2] >= level).sum()))
+    outer, inner = float(levels[depth]), float(levels[depth + 1])
     share = max(0.0, (outer - level) / (outer - inner))
     weight = (n - depth) * share / (depth + (n - 2 * depth) * share)
     low = _between(logs[depth - 1], logs[depth], weight)
@@ -84,9 +87,9 @@ def median_interval(ratios: Sequence[float], level: float = LEVEL) -> Interval |
     return Interval(math.exp(low), math.exp(high))
 
 
-def _level(depth: int, n: int) -> float:
-    """Chance that the median lies between the depth-th smallest and the depth-th largest of n values."""
-    return float(1 - 2 * stats.binom.cdf(depth - 1, n, 0.5))
+def _levels(n: int) -> NDArray[np.float64]:
+    """(n + 1,): at each depth, the chance that the median lies between the depth-th smallest and largest of n values; falling."""
+    return 1 - 2 * stats.binom.cdf(np.arange(-1, n), n, 0.5)
 
 
 def _between(outer: float, inner: float, weight: float) -> float:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
-from robuststream.evidence._flag import Cells, Flag, Place, result_of
+from robuststream.evidence._flag import Cells, Flag, Place, by_cell, result_of
 from robuststream.evidence.clock import data_bound, drift, evaluation_heavy
 from robuststream.evidence.speedup import Ladder, number
 from robuststream.evidence.suspicion import suspicions
@@ -21,9 +21,7 @@ def study_flags(
     finished: Sequence[RunRecords], baseline: str | None, ladders: Mapping[str, Ladder | None], planned: int
 ) -> tuple[Flag, ...]:
     """Every flag that the finished runs of a study raise, the gravest first."""
-    cells: defaultdict[Place, list[RunRecords]] = defaultdict(list)
-    for run in finished:
-        cells[Place(run.scenario, run.sampler)].append(run)
+    cells = by_cell(finished)
     found = [
         _missing(len(finished), planned),
         _diverged(cells),

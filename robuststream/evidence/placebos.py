@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robuststream.evidence._flag import Place, by_cell
 from robuststream.evidence.compare import Compared, Pairing, compare
 from robuststream.evidence.speedup import Ladder
 from robuststream.records import RunRecords
@@ -14,13 +15,9 @@ def against_placebos(
     study: dict[str, Any], finished: Sequence[RunRecords], ladders: Mapping[str, Ladder | None]
 ) -> list[Compared]:
     """Selector (second) against placebo (first) in every scenario where both have runs, paired by seed; Holm over all rows."""
-    pairs = placebos(study)
-
-    def cell(scenario: str, sampler: str) -> list[RunRecords]:
-        return [run for run in finished if (run.scenario, run.sampler) == (scenario, sampler)]
-
+    pairs, cells = placebos(study), by_cell(finished)
     pairings = [
-        Pairing(scenario, selector, cell(scenario, placebo), cell(scenario, selector), rungs)
+        Pairing(scenario, selector, cells.get(Place(scenario, placebo), []), cells.get(Place(scenario, selector), []), rungs)
         for scenario, rungs in ladders.items()
         for selector, placebo in pairs.items()
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from robuststream.evidence.intervals import Interval, Ratio, paired_ratio, sign_flip_p, wilson
@@ -23,6 +25,15 @@ HEADLINE = ("T95", "flops")
 _ROUNDING = 1e-9  # chance + 1.00 * (T100 - chance) is not T100 to the last bit
 
 Evaluation = Mapping[str, Any]
+
+Costs = dict[int, float | None]
+"""Seed -> cost to a target; None where the run missed."""
+
+CostsByRung = dict[tuple[str, str], Costs]
+"""(rung, currency) -> costs."""
+
+Timed = tuple[Sequence[RunRecords], CostsByRung]
+"""Runs of one arm, and what they paid."""
 
 
 @dataclass(frozen=True)
@@ -84,31 +95,50 @@ def cost_to_target(evaluations: Sequence[Evaluation], target: float, currency: s
 
     An evaluation before anything was spent reaches nothing: its cost has no ratio to another.
     """
+    return _costs_to(evaluations, [target], currency)[0]
+
+
+def _costs_to(evaluations: Sequence[Evaluation], targets: Iterable[float], currency: str) -> list[float | None]:
+    """`cost_to_target` for each target, at one look at the evaluations."""
     paid = [evaluation for evaluation in evaluations if evaluation[currency] > 0]
-    above = [(number(evaluation["validation_accuracy"]) or 0.0) >= target - _ROUNDING for evaluation in paid]
-    for evaluation, now, following in zip(paid, above, above[1:], strict=False):
-        if now and following:
-            return float(evaluation[currency])
-    return None
+    reached = [number(evaluation["validation_accuracy"]) or 0.0 for evaluation in paid]
+    held = list(accumulate(map(min, reached, reached[1:]), max))  # the most that two in a row have reached so far
+    places = [bisect_left(held, target - _ROUNDING) for target in targets]
+    return [float(paid[place][currency]) if place < len(held) else None for place in places]
 
 
-def reach(costs: Mapping[int, float | None]) -> Reach:
+def reach(costs: Costs) -> Reach:
     """Seed -> cost (None: missed) to the share that reached."""
     reached = sum(cost is not None for cost in costs.values())
     return Reach(reached, len(costs), wilson(reached, len(costs)))
 
 
-def costs_by_seed(runs: Sequence[RunRecords], target: float, currency: str) -> dict[int, float | None]:
+def costs_by_seed(runs: Sequence[RunRecords], target: float, currency: str) -> Costs:
     return {run.seed: cost_to_target(run.evaluations, target, currency) for run in runs}
 
 
+def costs_by_rung(runs: Sequence[RunRecords], rungs: Ladder) -> CostsByRung:
+    """Of the same runs to every rung in every currency, and in shares of the budget ("spent")."""
+    found: CostsByRung = {(rung, currency): {} for rung in rungs.targets for currency in (*CURRENCIES, "spent")}
+    for currency in (*CURRENCIES, "spent"):
+        for run in runs:
+            costs = _costs_to(run.evaluations, rungs.targets.values(), currency)
+            for rung, cost in zip(rungs.targets, costs, strict=True):
+                found[rung, currency][run.seed] = cost
+    return found
+
+
 def speed_up(arm: Sequence[RunRecords], uniform: Sequence[RunRecords], rungs: Ladder, rung: str, currency: str) -> SpeedUp:
-    """Speed-up of one arm over uniform in one scenario, to one rung, in one currency.
+    """Speed-up of one arm over uniform in one scenario, to one rung, in one currency; see `speed_up_of`."""
+    own, base = (costs_by_seed(runs, rungs.targets[rung], currency) for runs in (arm, uniform))
+    return speed_up_of(own, base, rung, currency)
+
+
+def speed_up_of(own: Costs, base: Costs, rung: str, currency: str) -> SpeedUp:
+    """Of an arm over uniform by their costs to one rung.
 
     Both must be reached in at least half of their own runs (rule 5); the ratio is taken over the seeds where both reached.
     """
-    own = costs_by_seed(arm, rungs.targets[rung], currency)
-    base = costs_by_seed(uniform, rungs.targets[rung], currency)
     arm_reach = reach(own)
     if not (arm_reach.enough and reach(base).enough):
         return SpeedUp(rung, currency, arm_reach, None, None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from robuststream.evidence._flag import Place, by_cell
 from robuststream.evidence.across import Across, across_scenarios
 from robuststream.evidence.arms import ArmSummary, arm_summaries
 from robuststream.evidence.compare import Compared
@@ -57,14 +58,17 @@ def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary
     finished = at_whole_budget(study, everything)
     kinds = {entry["label"]: entry["kind"] for entry in study["samplers"]}
     baseline = next((entry["label"] for entry in study["samplers"] if entry["kind"] == "uniform"), None)
+    found = by_cell(finished)
+    cells = {
+        label: {entry["label"]: found.get(Place(entry["label"], label), []) for entry in study["scenarios"]} for label in kinds
+    }
     scenarios = tuple(
-        _scenario(entry, study, baseline, [run for run in finished if run.scenario == entry["label"]])
+        _scenario(entry, study, baseline, {label: cells[label][entry["label"]] for label in kinds})
         for entry in study["scenarios"]
     )
     planned = len(study["runs"])
     ladders = {scenario.scenario: scenario.ladder for scenario in scenarios}
     flags = study_flags(everything, baseline, ladders, planned)
-    cells = {label: {name: _of(finished, name, label) for name in ladders} for label in kinds}
     across = across_scenarios(cells, baseline, ladders)
     return StudySummary(
         name=study["name"],
@@ -80,10 +84,6 @@ def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary
     )
 
 
-def _of(runs: Sequence[RunRecords], scenario: str, sampler: str) -> list[RunRecords]:
-    return [run for run in runs if (run.scenario, run.sampler) == (scenario, sampler)]
-
-
 def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecords]:
     """The runs by scenario, sampler, budget and seed as the study names them, however they were found."""
     scenarios = [entry["label"] for entry in study["scenarios"]]
@@ -95,10 +95,13 @@ def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecor
     return sorted(runs, key=place)
 
 
-def _scenario(entry: dict[str, Any], study: dict[str, Any], baseline: str | None, runs: list[RunRecords]) -> ScenarioSummary:
+def _scenario(
+    entry: dict[str, Any], study: dict[str, Any], baseline: str | None, runs: dict[str, list[RunRecords]]
+) -> ScenarioSummary:
+    """`runs` are its finished ones by sampler."""
     kinds = {arm["label"]: arm["kind"] for arm in study["samplers"]}
     placebos = {arm["label"] for arm in study["samplers"] if arm.get("placebo")}
-    uniform = [run for run in runs if run.sampler == baseline]
+    uniform = runs[baseline] if baseline is not None else []
     rungs = ladder(uniform, uniform[0].result["data"]["num_classes"]) if uniform and uniform[0].result else None
     arms = arm_summaries(kinds, runs, baseline, rungs, len(study["seeds"]))
     return ScenarioSummary(entry["label"], entry["kind"], rungs, tuple(_marked(arm, placebos) for arm in arms))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from robuststream.evidence.intervals import FEWEST_PAIRS, LEVEL
-from robuststream.evidence.speedup import number
 from robuststream.records import RunRecords
 
 Array = NDArray[np.float64]
@@ -30,7 +28,7 @@ class Curve:
     high: Array
 
 
-def uniform_epochs(run: RunRecords, flops: float) -> float:
+def uniform_epochs(run: RunRecords, flops: Array) -> Array:
     """Charged FLOPs as so many epochs of plain training: N examples, each forward and backward once."""
     assert run.result is not None
     totals = run.result["totals"]
@@ -67,13 +65,10 @@ def band(fewest: int, most: int) -> str:
     return span if most < FEWEST_PAIRS else f"{t} from {FEWEST_PAIRS} runs up, else {span}"
 
 
-def _cost(run: RunRecords, evaluation: Mapping[str, Any], along: str) -> float:
-    return uniform_epochs(run, evaluation[along]) if along == "flops" else float(evaluation[along])
-
-
 def _line(run: RunRecords, key: str, along: str) -> tuple[Array, Array] | None:
-    points = [(_cost(run, e, along), value) for e in run.evaluations if (value := number(e.get(key))) is not None]
-    if len(points) < 2:
+    y = np.array([evaluation.get(key) for evaluation in run.evaluations], dtype=float)  # None becomes NaN
+    known = ~np.isnan(y)
+    if known.sum() < 2:
         return None
-    x, y = np.asarray(points, dtype=float).T
-    return x, y
+    x = np.array([evaluation[along] for evaluation in run.evaluations], dtype=float)[known]
+    return uniform_epochs(run, x) if along == "flops" else x, y[known]

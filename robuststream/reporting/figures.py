@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robuststream.evidence._flag import Cells, Place, by_cell
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import ScenarioSummary, StudySummary
 from robuststream.records import RunRecords
@@ -84,9 +85,10 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
     unit = finished[0].settings["recipe"]["budget"]["unit"]
     folder.mkdir(exist_ok=True)
     found: list[Drawn] = []
+    cells = by_cell(finished)
     with styled():
         for kind in _KINDS:
-            lines = _lines(summary, finished, kind)
+            lines = _lines(summary, cells, kind)
             if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
                 save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
@@ -96,7 +98,7 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
             save(by_budget(summary, _looks(summary), unit), "tradeoff", folder, pdf)
             found.append(Drawn("tradeoff", "Accuracy by budget", budget_caption(summary)))
         for place, scenario in enumerate(summary.scenarios, 1):
-            if stored := stored_values(scenario, finished):
+            if stored := stored_values(scenario, cells):
                 name = f"histograms-{place}-{file_name(scenario.scenario)}"
                 save(histograms(stored, _looks(summary)), name, folder, pdf)
                 found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", caption(stored)))
@@ -119,11 +121,11 @@ Lines = dict[str, dict[str, Curve]]
 """Scenario -> sampler -> its curve."""
 
 
-def _lines(summary: StudySummary, runs: Sequence[RunRecords], kind: _Kind) -> Lines:
+def _lines(summary: StudySummary, cells: Cells, kind: _Kind) -> Lines:
     found: Lines = {}
     for scenario in summary.scenarios:
         for arm in scenario.arms:
-            own = [run for run in runs if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+            own = cells.get(Place(scenario.scenario, arm.sampler), [])
             if line := curve(own, kind.key, kind.scale):
                 found.setdefault(scenario.scenario, {})[arm.sampler] = line
     return found

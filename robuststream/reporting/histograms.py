@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robuststream.evidence._flag import Cells, Place
 from robuststream.evidence.summary import ScenarioSummary
-from robuststream.records import RunRecords
 from robuststream.reporting.style import BASELINE, Look, grid
 
 Stored = dict[str, tuple[int, list[dict[str, Any]]]]
 """Sampler -> the seed shown, and its evaluations that hold a histogram: first, middle, last."""
 
 
-def stored_values(scenario: ScenarioSummary, runs: Sequence[RunRecords]) -> Stored:
+def stored_values(scenario: ScenarioSummary, cells: Cells) -> Stored:
     """The first seed of each sampler that stores values; empty where none does."""
     found: Stored = {}
     for arm in scenario.arms:
-        own = [run for run in runs if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+        own = cells.get(Place(scenario.scenario, arm.sampler), [])
         for run in sorted(own, key=lambda run: run.seed):
             rows = [row for row in run.evaluations if row.get("histogram")]
             if rows:

@@ -81,7 +81,7 @@ def as_html(text: str) -> Markup:
 def as_json(value: Any) -> Markup:
     """JSON that may stand inside a script element. Raises ValueError on NaN, which JSON does not know."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup("".join(_TELLING.get(sign, sign) for sign in text))
+    return Markup(re.sub(f"[{''.join(_TELLING)}]", lambda sign: _TELLING[sign[0]], text))
 
 
 def _source(name: str) -> Markup:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from robuststream.evidence._flag import Cells, Place, by_cell
 from robuststream.evidence.arms import ArmSummary
 from robuststream.evidence.intervals import Interval
 from robuststream.evidence.robustness import ArmRobustness, Robustness, robustness
@@ -39,7 +40,7 @@ def page_data(study: dict[str, Any], summary: StudySummary, finished: Sequence[R
         "scenarios": [_scenario(study, scenario, finished) for scenario in summary.scenarios],
         "robust": [f"robust accuracy, eps {radius(found.target.eps)}, {found.target.examples} examples" for found in attacked],
         "cells": [_cell(summary, scenario, arm, attacked) for scenario in summary.scenarios for arm in scenario.arms],
-        "curves": {key: _curves(summary, finished, key) for key in order},
+        "curves": {key: _curves(summary, by_cell(finished), key) for key in order},
         "recipe": _leaves(study["recipe"]),
         "fact_names": names,
         "runs": facts,
@@ -127,12 +128,12 @@ def _estimate(value: float, ends: Interval | None) -> list[float | None]:
     return [value, ends and ends.low, ends and ends.high]
 
 
-def _curves(summary: StudySummary, finished: Sequence[RunRecords], along: str) -> list[dict[str, Any]]:
+def _curves(summary: StudySummary, cells: Cells, along: str) -> list[dict[str, Any]]:
     """Validation accuracy in per cent, mean and band over seeds, of every cell that has a curve."""
     found = []
     for scenario in summary.scenarios:
         for arm in scenario.arms:
-            own = [run for run in finished if (run.scenario, run.sampler) == (scenario.scenario, arm.sampler)]
+            own = cells.get(Place(scenario.scenario, arm.sampler), [])
             if line := curve(own, "validation_accuracy", 100.0, along):
                 parts = {part: _short(getattr(line, part)) for part in ("x", "mean", "low", "high")}
                 found.append({"scenario": scenario.scenario, "sampler": arm.sampler, **parts})

@@ -42,7 +42,7 @@ def strength(summary: StudySummary) -> str:
             f"(the smallest p that {seeds} seeds can give is {p_value(2 / 2.0**seeds)})."
         )
     arms = max(sum(arm.gap is not None for arm in scenario.arms) for scenario in summary.scenarios)
-    least = min(1.0, arms * 2 / 2.0**seeds)
+    least = min(1.0, arms * 2 * 2.0**-seeds)
     if least >= ALPHA:
         return (
             f"**{seeds} seeds: too few to claim anything of {arms} arms.** The smallest p that they can give, adjusted for so "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,24 +38,27 @@ def plan(study: Study, folder: Path) -> list[PlannedRun]:
     arms = [(_resolve(plugin, "samplers", Sampler), _resolve_learner(plugin)) for plugin in study.samplers]
     scenarios = [(_resolve(plugin, "scenarios", Scenario), study.recipe_of(plugin)) for plugin in study.scenarios]
     device, sources = resolve_device(study.device), _sources(study.recipe)
+    blocks = []
+    for scenario, own in scenarios:
+        for share, recipe in _at_budgets(own, study.budgets).items():
+            fixed = {"rules": records.RULES, "scenario": scenario, "recipe": recipe, "device": device, "sources": sources}
+            settings = [RunSettings(sampler=sampler, learner=learner, seed=study.seeds[0], **fixed) for sampler, learner in arms]
+            blocks.append((f"{scenario.label}{share}", [_over_seeds(one, study.seeds, folder / "runs") for one in settings]))
     runs = []
-    for seed, (scenario, own) in itertools.product(study.seeds, scenarios):
-        for name, recipe in _at_budgets(own, study.budgets).items():
-            block = list(arms)
-            random.Random(f"{study.name}/{seed}/{scenario.label}{name}").shuffle(block)
-            for sampler, learner in block:
-                settings = RunSettings(
-                    rules=records.RULES,
-                    sampler=sampler,
-                    learner=learner,
-                    scenario=scenario,
-                    recipe=recipe,
-                    seed=seed,
-                    device=device,
-                    sources=sources,
-                )
-                runs.append(PlannedRun(settings, folder / "runs" / records.run_name(settings.model_dump())))
+    for place, seed in enumerate(study.seeds):
+        for label, arms_over_seeds in blocks:
+            block = [over_seeds[place] for over_seeds in arms_over_seeds]
+            random.Random(f"{study.name}/{seed}/{label}").shuffle(block)
+            runs += block
     return runs
+
+
+def _over_seeds(settings: RunSettings, seeds: list[int], folder: Path) -> list[PlannedRun]:
+    """One arm in one scenario at every seed. Nothing is checked or hashed anew, since thousands of runs differ in no more."""
+    names = records.run_names(settings.model_dump(), seeds)
+    return [
+        PlannedRun(settings.model_copy(update={"seed": seed}), folder / name) for seed, name in zip(seeds, names, strict=True)
+    ]
 
 
 def _at_budgets(recipe: Recipe, shares: list[float]) -> dict[str, Recipe]:
