@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from _runs import settings
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from _runs import settings
 from robuststream.config import Recipe, RunSettings
 from robuststream.errors import UserError
 from robuststream.models._build import build

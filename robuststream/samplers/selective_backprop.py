@@ -22,7 +22,7 @@ class SelectiveBackprop(Sampler):
         the kept examples' own forward pass is saved.
     Deviations: percentiles count losses <= the example's own, as a CDF does (the released code counts <). While stale, losses
         of the last probe are compared with the history as that probe left it. Composer's down-scaled probe is not offered.
-        With reuse losses are those of the training pass itself, augmented and in train mode, as in composer; else of plain images.
+        With reuse losses are those of the training pass itself, augmented and in train mode, as in composer.
     """
 
     beta: float = hyper(1.0, above=0.0, help="selectivity: 1/(1+beta) of the candidates are kept on average", search=(0.25, 4.0))

@@ -52,7 +52,7 @@ class PoolProbe:
         return signals
 
     def lesson(self, places: Tensor) -> tuple[Seen, Tensor]:
-        """What answers for the candidates at (n,) places as the network would, and their images. Their backward pass is charged."""
+        """What answers for the candidates at (n,) places as the network would, and their images; their backward is charged."""
         seen, self.seen = self.seen, None
         assert seen is not None, "a Batch has places, but its draw did not probe in mode 'lesson'"
         self.network.ledger.backwards += len(places)

@@ -1,18 +1,18 @@
 """Learning from some of the examples that one forward pass has just seen, without a second one: its activations are kept.
 
-The network's own code runs a second time, on the kept examples, but nothing is computed: every operation is answered with the
-kept rows of what it gave the first time, while autograd records it as ever. The backward pass is then that of a forward pass over
-the kept examples alone, in every shape, and costs as much.
+The network's own code runs a second time, on the kept examples, but nothing is computed: every operation is answered with what
+stands for the kept rows of its first result, while autograd records it as ever. The backward pass is then that of a forward pass
+over the kept examples alone, in every shape, and costs as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,7 +29,13 @@ _ROW_BY_ROW = {
     *(aten.elu.default, aten.hardtanh.default, aten.threshold.default, aten.clamp.default, aten.max_pool2d_with_indices.default),
     *(aten.avg_pool2d.default, aten._adaptive_avg_pool2d.default, aten.native_group_norm.default, aten.native_layer_norm.default),
     *(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.mul.Scalar, aten.add.Scalar, aten.mean.dim),
-    *(aten._to_copy.default, aten.clone.default, aten._unsafe_view.default, aten.empty_like.default, aten.constant_pad_nd.default),
+    *(
+        aten._to_copy.default,
+        aten.clone.default,
+        aten._unsafe_view.default,
+        aten.empty_like.default,
+        aten.constant_pad_nd.default,
+    ),
 }
 """What gives for every example something that depends on no other."""
 
@@ -66,7 +72,8 @@ class Seen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(k, K) logits of what `keep` gave, with the graph of a forward pass over them."""
-        with _Replay(images, self._tape, self._places):
+        replay = _Replay(images, self._tape, self._places)
+        with saved_tensors_hooks(replay.pack, replay.unpack), replay:
             return self.network[0](images, ready=True)
 
 
@@ -113,12 +120,14 @@ class _Recording(_Following):
 
 
 class _Replay(_Following):
-    """Answers every operation on examples with the kept rows of its recorded result."""
+    """Answers every operation on examples with memory of the right shape, which is filled where somebody wants to read it:
+    autograd what it saved for the backward pass, and the caller the last result."""
 
     def __init__(self, images: Tensor, recording: _Recording, places: Tensor) -> None:
         super().__init__(images)
-        self.recorded: Iterator[tuple[OpOverload, Any]] = iter(recording.results)
-        self.places = places
+        self.results, self.places, self.next = recording.results, places, 0
+        self.recorded: dict[int, Tensor] = {}  # by the memory that stands for it
+        self.filled: dict[int, Tensor] = {}
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         kwargs = kwargs or {}
@@ -128,10 +137,36 @@ class _Replay(_Following):
         if not concerned or func.is_view:
             result = func(*args, **kwargs)
             return self.follow(result) if concerned else result
-        before, result = next(self.recorded)
+        before, result = self.results[self.next]
         assert func is before, f"{func} where the first pass had {before}"
-        kept = [_rows(tensor, self.places) for tensor in _tensors(result)]
-        return self.follow(kept[0] if isinstance(result, Tensor) else tuple(kept))
+        self.next += 1
+        standing = [self._standing(tensor) for tensor in _tensors(result)]
+        return standing[0] if isinstance(result, Tensor) else tuple(standing)
+
+    def _standing(self, tensor: Tensor) -> Tensor:
+        """(k, ...) memory for the kept rows of (m, ...)."""
+        if self.next == len(self.results):
+            return self.follow(_rows(tensor, self.places))
+        shape, k = tensor.shape[1:], len(self.places)
+        channels_last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        stand = tensor.new_empty((k, *shape))
+        if channels_last:
+            stand = tensor.new_empty((k, *shape[1:], shape[0])).permute(0, 3, 1, 2)
+        self.recorded[stand.untyped_storage()._cdata] = tensor
+        return self.follow(stand)
+
+    def pack(self, saved: Tensor) -> Any:
+        """What autograd keeps until the backward pass: of examples no rows, but where they are to be found."""
+        memory = saved.untyped_storage()._cdata
+        return (memory, saved.shape, saved.stride(), saved.storage_offset()) if memory in self.recorded else saved
+
+    def unpack(self, packed: Any) -> Tensor:
+        if isinstance(packed, Tensor):
+            return packed
+        memory, *view = packed
+        if memory not in self.filled:
+            self.filled[memory] = _rows(self.recorded[memory], self.places)
+        return self.filled[memory].as_strided(*view)
 
 
 def _tensors(given: Any) -> list[Tensor]:

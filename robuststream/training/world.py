@@ -27,8 +27,8 @@ from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
 from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
-from robuststream.training.robustness import possible
 from robuststream.training.reuse import require_reusable
+from robuststream.training.robustness import possible
 from robuststream.training.streams import stream, stream_seed
 from robuststream.training.team import Team
 
