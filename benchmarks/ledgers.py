@@ -18,7 +18,8 @@ from robuststream.samplers.selective_backprop import SelectiveBackprop
 EPOCH = 5  # steps of one: a block is an epoch, so that what a method does at its border is in it
 UNIFORM, PROBE = "uniform", "one probe of a mini-batch"
 SELECTIVE, AFTER = "selective-backprop, composer, keep 0.5", "plb, refresh post"
-FEW = (UNIFORM, "plb", AFTER, "kakurenbo", SELECTIVE)
+REUSING = f"{SELECTIVE}, reuse"
+FEW = (UNIFORM, "plb", AFTER, "kakurenbo", SELECTIVE, REUSING)
 """Where time is short: one that pays nothing beside the step, and those that pay in different ways."""
 
 
@@ -30,18 +31,20 @@ class Counted:
     step: Step
     epochs: int = 0
     probed: int = 0  # examples
-    learned: int = 0
+    forwards: int = 0  # of those that are learned from
+    backwards: int = 0
 
     def __call__(self) -> None:
         ledger = self.loops.world.ledger
-        probed, learned = ledger.forwards["probe"], ledger.backwards
+        probed, forwards, backwards = ledger.forwards["probe"], ledger.forwards["train"], ledger.backwards
         for _ in range(EPOCH):
             self.step()
         self.loops.clear()
         self.loops.world.probe.asked.clear()
         self.epochs += 1
         self.probed += ledger.forwards["probe"] - probed
-        self.learned += ledger.backwards - learned
+        self.forwards += ledger.forwards["train"] - forwards
+        self.backwards += ledger.backwards - backwards
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,14 @@ def every_sampler() -> dict[str, Sampler]:
         **plain,
         "kakurenbo": Kakurenbo(threshold=0.0),
         AFTER: PLB(refresh="post"),
-        SELECTIVE: SelectiveBackprop(variant="composer", keep=0.5, active_from=0.0, active_until=1.0, interrupt=0),
+        SELECTIVE: selective(reuse=False),
+        REUSING: selective(reuse=True),
     }
+
+
+def selective(reuse: bool) -> Sampler:
+    """Half of the candidates at every step, by a second forward pass over them or from the activations of the first."""
+    return SelectiveBackprop(variant="composer", keep=0.5, active_from=0.0, active_until=1.0, interrupt=0, reuse=reuse)
 
 
 def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledgers:
@@ -94,4 +103,5 @@ def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledger
 
 def _charged(counted: Counted, timing: Timing, uniform: Timing, forward: float) -> Charged:
     examples = EPOCH * counted.epochs * counted.loops.task.batch
-    return Charged(Ratio.of(timing, uniform), (counted.probed * forward + counted.learned) / examples)
+    spent = (counted.probed + counted.forwards) * forward + counted.backwards * (1.0 - forward)
+    return Charged(Ratio.of(timing, uniform), spent / examples)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.measure import Timing
 from harness.targets import Figure, Target, target
-from ledgers import SELECTIVE, Ledgers
+from ledgers import REUSING, SELECTIVE, Ledgers
 from loops import Task
 from rates import Share
 from training_step import Ratio
@@ -53,7 +53,8 @@ def targets(steps: Steps, shares: Mapping[Task, Share], ledgers: Iterable[Ledger
         _share("share of the product rate, fp32", shares, fast=False, limit=0.55),
         _share("share of the product rate, bf16", shares, fast=True, limit=0.40),
         _agreement(ledgers),
-        _selective(ledgers),
+        _selective(ledgers, SELECTIVE, 0.85),
+        _selective(ledgers, REUSING, 0.70),
     ]
 
 
@@ -103,7 +104,8 @@ def _agreement(ledgers: Iterable[Ledgers]) -> Target:
     return target("samplers: |timed / charged - 1|", figures, unit="", reason=reason)
 
 
-def _selective(ledgers: Iterable[Ledgers]) -> Target:
-    rows = [(each.task.name, each.samplers[SELECTIVE].timed) for each in ledgers if SELECTIVE in each.samplers]
-    figures = [Figure(timed.value, 0.85, where) for where, timed in rows if not timed.refused]
-    return target("selective-backprop, keep 0.5 / uniform", figures, reason="" if figures else "not in this run")
+def _selective(ledgers: Iterable[Ledgers], name: str, limit: float) -> Target:
+    rows = [(each.task.name, each.samplers[name].timed) for each in ledgers if name in each.samplers]
+    figures = [Figure(timed.value, limit, where) for where, timed in rows if not timed.refused]
+    reason = next((timed.refused for _, timed in rows if timed.refused), "" if figures else "not in this run")
+    return target(f"{name.replace(', composer', '')} / uniform", figures, reason=reason)

@@ -120,6 +120,7 @@ class Batch:
     index: Tensor  # (n,) int64
     weight: Tensor | None = None  # (n,) float32, multiplies each loss; None means ones
     lr_scale: float = 1.0  # multiplies the scheduled learning rate
+    places: Tensor | None = None  # (n,) int64: where in this draw's probe of mode "lesson" they stood; its activations are reused
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,11 @@ class Companion(Protocol):
 class Probe(Protocol):
     """A metered, gradient-free forward pass over examples of the pool, without augmentation."""
 
-    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
-        """Signals of the (m,) indices. `mode` None is the recipe's `probe_mode` (eval unless it says otherwise)."""
+    def __call__(self, index: Tensor, mode: Literal["eval", "train", "lesson"] | None = None) -> Signals:
+        """Signals of the (m,) indices. `mode` None is the recipe's `probe_mode` (eval unless it says otherwise).
+
+        "lesson" is the pass that training makes, augmented and in train mode, for a sampler that `reuses` it.
+        """
         ...
 
     def companion(self, model: str = "") -> Companion:
@@ -208,6 +212,11 @@ class Sampler(Stateful, Hyperparameters, ABC):
     def waits_for_host(self) -> str:
         """Why `draw` must read values back from the device inside an epoch; '' where it never does."""
         return ""
+
+    @property
+    def reuses(self) -> bool:
+        """Whether it probes in mode "lesson" and learns from those activations; refused where a run cannot have it."""
+        return False
 
     @property
     def selects(self) -> bool:

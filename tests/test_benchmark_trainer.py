@@ -71,13 +71,13 @@ def test_a_line_per_target_and_a_report(
     monkeypatch.setattr("rates.SIDE", 64)
     trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,)))
     printed = capsys.readouterr().out
-    for name in ("throughput / bare step", "crop and flip", "fp32", "bf16", "keep 0.5 / uniform"):
+    for name in ("throughput / bare step", "crop and flip", "fp32", "bf16", "keep 0.5 / uniform", "keep 0.5, reuse / uniform"):
         # A busy machine's figures are refused, each with its cause.
         assert re.search(f"{name}: (worst|not measured: (?!not in this run))", printed), name
     assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
     assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
-    assert len(written["targets"]) == 8
+    assert len(written["targets"]) == 9
     charged = {row["sampler"]: row["charged"] for row in written["samplers"]}
     assert charged["uniform"] == charged["plb"] == 1.0
     assert charged["plb, refresh post"] > 1.0

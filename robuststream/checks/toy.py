@@ -48,10 +48,10 @@ class ToyProbe:
     def parameters(self) -> list[nn.Parameter]:
         return list(self.network.parameters())
 
-    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
+    def __call__(self, index: Tensor, mode: Literal["eval", "train", "lesson"] | None = None) -> Signals:
         self.calls += 1
         assert self.calls <= PROBES_PER_DRAW, f"one draw probed {PROBES_PER_DRAW} times and found no mini-batch"
-        self.network.train(mode == "train")
+        self.network.train(mode in ("train", "lesson"))
         with torch.no_grad():
             logits = self.network(self.inputs[index])
         self.network.train()

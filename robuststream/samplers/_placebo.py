@@ -45,6 +45,10 @@ class Placebo(Sampler):
     def stores_shares(self) -> bool:
         return self.sampler_.stores_shares
 
+    @property
+    def reuses(self) -> bool:
+        return self.sampler_.reuses
+
     def stored_values(self) -> Tensor | None:
         return self.sampler_.stored_values()
 
@@ -83,7 +87,7 @@ class _DealingProbe:
     probe: Probe
     deal: torch.Generator
 
-    def __call__(self, index: Tensor, mode: Literal["eval", "train"] | None = None) -> Signals:
+    def __call__(self, index: Tensor, mode: Literal["eval", "train", "lesson"] | None = None) -> Signals:
         return dealt(self.probe(index, mode), self.deal)
 
     def companion(self, model: str = "") -> Companion:

@@ -23,6 +23,9 @@ class Precise(nn.Module):
         if recipe.channels_last:
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network
+        modules = list(network.modules())
+        # Every probe and evaluation changes the mode twice: to walk the tree for it takes as long as a small network's layer.
+        self._modules_in_order = modules if all(type(each).train is nn.Module.train for each in modules) else None
         self.bf16, self.device_type = recipe.precision == "bf16", device_type
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         # Only the forward is compiled: names of weights, and so checkpoints, are those of the plain network.
@@ -47,6 +50,13 @@ class Precise(nn.Module):
             return run(images).float()
         with torch.autocast(self.device_type, dtype=torch.bfloat16):
             return run(images).float()
+
+    def train(self, mode: bool = True) -> Precise:
+        if self._modules_in_order is None:  # a network with its own idea of it
+            return super().train(mode)
+        for module in (self, *self._modules_in_order):
+            module.__dict__["training"] = mode
+        return self
 
     def warm_up(self, images: Tensor, generator: torch.Generator, ready: bool) -> None:
         """Compile on a mini-batch of the run's shape; weights, buffers and the dropout `generator` are as before."""

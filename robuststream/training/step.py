@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +29,15 @@ def take_step(world: World, recipe: Recipe) -> None:
     batch = world.draws.next(world.sampler, world.probe, spent)
 
     clock.to("fetch")
-    images, all_labels = world.train.fetch(batch.index, UNIT if world.hostile else world.network.scale)
+    if batch.places is None:
+        model, (images, all_labels) = world.model, world.train.fetch(batch.index, UNIT if world.hostile else world.network.scale)
+    else:
+        (model, images), all_labels = world.probe.lesson(batch.places), world.train.labels.index_select(0, batch.index)
     images, labels = team.mine(images), team.mine(all_labels)
 
-    lesson = _learn(world, recipe, batch, images, labels, spent)
+    lesson = _learn(world, recipe, batch, model, images, labels, spent)
     for _ in range(1, world.scenario.replays):
-        lesson = _learn(world, recipe, batch, images, labels, ledger.spent)
+        lesson = _learn(world, recipe, batch, model, images, labels, ledger.spent)
 
     clock.to("observe")
     shown = lesson.logits if lesson.shown is None else lesson.shown
@@ -44,7 +48,7 @@ def take_step(world: World, recipe: Recipe) -> None:
     world.diagnostics.saw(ledger.steps, batch.index, loss)
 
 
-def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: Tensor, spent: float) -> Lesson:
+def _learn(world: World, recipe: Recipe, batch: Batch, model: Any, images: Tensor, labels: Tensor, spent: float) -> Lesson:
     """Perturb, forward, weighted loss, backward, and one optimizer step at the learning rate of the `spent` share."""
     clock, scenario, optimizer, team = world.clock, world.scenario, world.optimizer, world.team
 
@@ -54,7 +58,7 @@ def _learn(world: World, recipe: Recipe, batch: Batch, images: Tensor, labels: T
         in_train_mode(world.network, f"{type(scenario).__name__}.perturb")
 
     clock.to("forward")
-    lesson = scenario.learn(world.model, images, labels)
+    lesson = scenario.learn(model, images, labels)
     objective = world.learner.objective(team.mine(batch.index), labels, lesson.logits, lesson.loss, spent)
     if lesson.penalty is not None:
         objective = objective + lesson.penalty

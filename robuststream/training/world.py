@@ -27,6 +27,7 @@ from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import build_optimizer
 from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
+from robuststream.training.reuse import require_reusable
 from robuststream.training.robustness import possible
 from robuststream.training.streams import stream, stream_seed
 from robuststream.training.team import Team
@@ -95,6 +96,8 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
     if recipe.compile:
         bare.warm_up(blueprint.dummy(), generators["dropout"], ready=not scenario.hostile)
+    if sampler.reuses:
+        require_reusable(recipe, bare, scenario.hostile or scenario.replays > 1, team.size if team else 1)
     ledger = Ledger(recipe.budget, blueprint.cost(), pool.size, lambda: clock.training)
     network = Metered(bare, ledger, clock, team or Team())
     probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
