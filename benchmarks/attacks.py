@@ -29,11 +29,11 @@ EPS = 0.1
 BARE, OURS, THEIRS, BEHIND = "bare loop", "ours", "torchattacks", "torchattacks behind attacks.py"
 
 METHOD = """One adversarial step: PGD of K steps from a random start on the whole mini-batch, then forward, backward and fused SGD
-on what it found. Float32, one thread. `bare loop` is the least that computes PGD: no mode is changed, no draw is the run's own.
-`ours` is the scenario `adversarial-pgd` as a run calls it. `torchattacks` is its PGD as it comes, which leaves frozen modules
-changed and draws from the global generator; `behind attacks.py` puts these back. All arms share one network and take turns,
-block by block. A figure is the median, over blocks, of an arm's time over the bare loop's of the same round, with a 95% interval;
-a block counts only if its CPU time is at least 0.95 of its wall time."""
+on what it found. Float32, one thread. `bare loop` is the least that computes PGD in eval mode: no draw is the run's own, and
+modes are switched for the whole network at once. `ours` is the scenario `adversarial-pgd` as a run calls it. `torchattacks` is
+its PGD as it comes, which leaves frozen modules changed and draws from the global generator; `behind attacks.py` puts these
+back. All arms share one network and take turns, block by block. A figure is the median, over blocks, of an arm's time over the
+bare loop's of the same round, with a 95% interval; a block counts only if its CPU time is at least 0.95 of its wall time."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,17 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def bare(steps: int) -> Attack:
-    """PGD in as few operations as there are."""
+    """PGD in as few operations as there are. In eval mode as in every arm: dropout would make this one the dearest."""
     alpha = 2.5 * EPS / steps
 
     def run(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        network.eval()
         found = (images + torch.empty_like(images).uniform_(-EPS, EPS)).clamp_(0, 1)
         for _ in range(steps):
             found.requires_grad_()
             (gradient,) = torch.autograd.grad(F.cross_entropy(network(found), labels), found)
             found = (images + (found.detach() + alpha * gradient.sign() - images).clamp_(-EPS, EPS)).clamp_(0, 1)
+        network.train()
         return found
 
     return run
@@ -165,7 +167,9 @@ def _row(arm: tuple[str, Ratio]) -> list[str]:
 def main(given: Sequence[str] | None = None, rules: Rules | None = None) -> None:
     """Measure, print a line per target, and write the report where that was asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks: within 45 seconds")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter blocks: within 45 seconds where the machine is quiet"
+    )
     parser.add_argument("--write", action="store_true", help="write reports/benchmarks/attacks.md and attacks.json")
     chosen = parser.parse_args(given)
     begun = time.perf_counter()

@@ -16,6 +16,8 @@ sys.path.insert(0, str(FOLDER))  # where a script finds its neighbours
 import attacks
 from harness.measure import Rules
 
+from robuststream.models._build import build
+
 TINY = Rules(blocks=2, seconds=1e-5, budget=0.01, least=2, share=0.0)  # any share: a test machine is seldom quiet
 CELL = attacks.Cell("small-cnn", 8, 4, 3)
 
@@ -36,6 +38,20 @@ def test_every_arm_finds_the_same_kind_of_example() -> None:
     before = float(torch.nn.functional.cross_entropy(network(images), labels))
     assert min(losses) > before + 1
     assert max(losses) - min(losses) < 0.2 * (max(losses) - before)
+
+
+def test_every_arm_attacks_in_eval_mode_and_learns_in_train_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm whose attack ran with dropout would be dearer for another reason than its loop."""
+    built, modes = [], []
+    monkeypatch.setattr(attacks, "build", lambda *given, **named: built.append(build(*given, **named)) or built[-1])
+    steps = attacks.arms(attacks.Cell("paper-cnn", 8, 4, 3))
+    dropout = next(module for module in built[0].modules() if type(module).__name__ == "Dropout")
+    dropout.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    with torch.random.fork_rng():
+        for name, step in steps.items():
+            modes.clear()
+            step()
+            assert modes == [False] * 3 + [True], name
 
 
 def test_a_line_for_every_target(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,10 @@ class ActiveBias(Sampler):
 
     Paper: Chang, Learned-Miller, McCallum, NeurIPS 2017, arXiv 1704.07433: SGD-SPV, -STC, -WPV, -WTC.
     Cost: a uniform step; nothing is probed.
-    Deviations: unverified: the paper's text was not at hand. The variance with its confidence term agrees with the unofficial
-        songhwanjun/ActiveBias, whose burn-in of 15 in 200 epochs is taken; the smoothing constant, the mean over the pool, and
-        threshold closeness are from memory. Weights have mean 1 within a mini-batch, as there. An example drawn twice in a
+    Deviations: the paper's text was not at hand. The variance with its confidence term agrees with the unofficial
+        songhwanjun/ActiveBias, whose burn-in of 15 in 200 epochs is taken; threshold closeness, mean (1 - mean), with
+        allenai/cartography, which has it as this paper's. Unverified: the smoothing constant, here the mean over the pool (in
+        songhwanjun's 0.2). Weights have mean 1 within a mini-batch, as there. An example drawn twice in a
         mini-batch is remembered once, with the larger probability.
     """
 

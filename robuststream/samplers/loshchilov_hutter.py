@@ -20,10 +20,10 @@ class LoshchilovHutter(Sampler):
 
     Paper: Loshchilov and Hutter, 2015, arXiv 1511.06343.
     Cost: a uniform step; recompute_share N forwards whenever losses are recomputed; sorting N losses every sort_every examples.
-    Deviations: the formula and the defaults agree with two public re-implementations, not with the paper's own text, which was
-        not at hand: the chance of rank i falls by exp(ln s / N) a rank, s from 100 to 1 geometrically (there by epoch, here by
-        budget), sorted every 100 examples, all in the first epoch. Recomputing is off by default: its published frequency is
-        unverified. Of an example drawn twice in a mini-batch the larger loss is kept.
+    Deviations: read in public re-implementations, not in the paper, whose text was not at hand: the chance of rank i falls
+        by exp(ln s / N) a rank, s from 100 to 1 geometrically (there by epoch, here by budget), sorted every 100 examples, all in
+        the first epoch; losses of a share of the pool, hardest first, are recomputed every so many epochs. How often is set by
+        the caller there; here never by default. Of an example drawn twice in a mini-batch the larger loss is kept.
     """
 
     pressure_from: float = hyper(

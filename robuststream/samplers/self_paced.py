@@ -18,9 +18,9 @@ class SelfPaced(Sampler):
 
     Paper: Kumar, Packer, Koller, NeurIPS 2010.
     Cost: N forwards an epoch to probe, until all are in; an epoch is as short as few are below the bound.
-    Deviations: unverified: the paper's text was not at hand; the bound that first lets half of the pool in, and grows by 1.3, are
-        from memory. There each round trains to convergence, here for one epoch, after warmup_epochs on all. At least one
-        mini-batch is always in.
+    Deviations: read in code for it (svm_struct_latent_spl.c, by defaults: half of the examples in at first, the bound 1.3 times
+        as high each round, two rounds on all before), not in the paper. There each round trains to convergence, here for one
+        epoch, after warmup_epochs on all. At least one mini-batch is always in.
     """
 
     first: float = hyper(0.5, above=0.0, high=1.0, help="share of the pool that the first bound lets in", search=(0.2, 0.9))

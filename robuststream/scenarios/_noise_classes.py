@@ -20,7 +20,8 @@ MAPS: dict[str, dict[int, Any]] = {
     # 2 -> 7, 3 -> 8, 5 <-> 6, 7 -> 1 [Patrini et al., CVPR 2017]
     "mnist": _DIGITS,
     "digits": _DIGITS,
-    # boot -> sneaker, sneaker -> sandal, pullover -> shirt, coat <-> dress [Zhang & Sabuncu, NeurIPS 2018]
+    # boot -> sneaker, sneaker -> sandal, pullover -> shirt, coat <-> dress [Zhang & Sabuncu, NeurIPS 2018, from memory]. Boot,
+    # pullover and coat -> dress are also in a summary of Kim et al., ICCV 2019 (NLNL); sneaker, dress -> coat were read nowhere.
     "fashion-mnist": {9: 7, 7: 5, 2: 6, 4: 3, 3: 4},
 }
 """The usual class-dependent flips, by the data set they belong to."""
