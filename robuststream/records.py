@@ -48,7 +48,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from robuststream import shapes
 from robuststream.errors import UserError
@@ -373,8 +373,7 @@ def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:
     at_hand = _run_folders(folder)
     for run in runs:
         if run.result and (run.name in at_hand or run.name not in kept):
-            line = {"settings": run.settings, "evaluations": run.evaluations, "result": run.result}
-            kept[run.name] = json.dumps(line, separators=(",", ":")).encode()
+            kept[run.name] = to_json({"settings": run.settings, "evaluations": run.evaluations, "result": run.result})
     write_bytes(folder / ARCHIVE, gzip.compress(b"".join(kept[name] + b"\n" for name in sorted(kept)), mtime=0))
 
 

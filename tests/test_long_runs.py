@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import cProfile
 import sys
 from pathlib import Path
 
 import pytest
+
+from robuststream.reporting import figures
+from robuststream.reporting.report import write_report
+from robuststream.study.plan import plan
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -26,8 +31,22 @@ def test_base_values_sums_and_frequencies_do_not_drift() -> None:
     assert found.frequency <= 5
 
 
-def test_thousands_of_run_folders_are_planned_and_reported_in_seconds(tmp_path: Path) -> None:
-    """A tenth of ten thousand; most of a report of this size is drawing, which does not grow with the runs."""
-    planned, reported = long.folders(tmp_path, 1000)
-    assert planned < 1.0
-    assert reported < 20.0
+@pytest.mark.parametrize("work", ["plan", "report"])
+def test_a_run_costs_no_more_among_many_to_plan_or_report(work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in calls, which are the same on a busy machine; benchmarks/long.py has the seconds, of ten thousand folders.
+
+    Work that grows with the square of the runs would make the next 640 runs cost three times as much each as the 160 before.
+    """
+    monkeypatch.setattr(figures, "save", lambda *_: None)  # drawing does not depend on how many runs a line is the mean of
+    few, more, many = (_calls(work, tmp_path / str(runs), runs) for runs in (160, 320, 960))
+    assert (many - more) / 640 < 1.5 * (more - few) / 160
+
+
+def _calls(work: str, folder: Path, runs: int) -> int:
+    study = long.finished_study(folder, runs)
+    profile = cProfile.Profile()
+    if work == "plan":
+        assert all(profile.runcall(lambda: [run.finished for run in plan(study, folder)]))
+    else:
+        profile.runcall(write_report, folder)
+    return sum(entry.callcount for entry in profile.getstats())
