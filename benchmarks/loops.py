@@ -25,6 +25,7 @@ from robuststream.training.step import take_step
 from robuststream.training.world import World, build_world
 
 RANDOM_EXAMPLES = 20_000  # where the real images are absent
+LOOKAHEAD = 2
 RATE = 1e-4  # so low that nothing is learned: the work of a step must not depend on the steps before it
 
 
@@ -39,18 +40,21 @@ class Task:
     augmented: bool = False
     fast: bool = False
     train_size: int | None = None
+    stored: bool = False  # images in a memory-mapped file, drawn LOOKAHEAD steps ahead
 
     @property
     def name(self) -> str:
         width = f" width {self.width}" if self.width else ""
-        return f"{self.model}{width}, batch {self.batch}{', crop and flip' * self.augmented}{', bf16' * self.fast}"
+        ways = {"crop and flip": self.augmented, "bf16": self.fast, "on disk": self.stored}
+        return ", ".join([f"{self.model}{width}, batch {self.batch}", *(way for way, so in ways.items() if so)])
 
     def settings(self, folder: Path) -> RunSettings:
         """As a study would make them, with a budget that no benchmark spends."""
         nobody = ResolvedPlugin(label="uniform", kind="uniform", settings={}, source="")
         recipe = Recipe.model_validate(
             {
-                "data": images_of(self.data, folder),
+                "data": mapped(self.data, folder) if self.stored else images_of(self.data, folder),
+                **({"stored": True, "lookahead": LOOKAHEAD} if self.stored else {}),
                 "train_size": self.train_size,
                 "model": self.model,
                 "model_settings": {"width": self.width} if self.width else {},
@@ -80,6 +84,17 @@ def images_of(name: str, folder: Path) -> str:
             arrays[f"{part}_labels"] = np.arange(size) % 10
         np.savez(path, allow_pickle=False, **arrays)
     return str(path)
+
+
+def mapped(name: str, folder: Path) -> str:
+    """The same images as a folder of arrays, which a run maps into memory."""
+    place = folder / f"mapped-{name}"
+    if not place.exists():
+        arrays = load_arrays(images_of(name, folder))
+        place.mkdir()
+        for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            np.save(place / f"{part}.npy", getattr(arrays, part))
+    return str(place)
 
 
 class Loops:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import disk
 import ledgers
 import rates
 from harness.machine import machine, one_thread
@@ -47,6 +48,8 @@ QUICK_RATES = tuple(replace(each, fast=fast, train_size=10_000) for each in (MLP
 FULL_RATES = tuple(
     replace(each, batch=b, fast=f) for each, b in ((MLP, 128), (MLP, 512), (CNN, 128), (RESNET, 32)) for f in (False, True)
 )
+QUICK_DISK = (replace(CNN, train_size=10_000),)
+FULL_DISK = (MLP, CNN, replace(RESNET, width=16, augmented=True))
 EPOCH_SIZE = ledgers.EPOCH * 128
 QUICK_LEDGERS = (Task("small-cnn", 128, train_size=EPOCH_SIZE),)
 FULL_LEDGERS = tuple(replace(each, train_size=EPOCH_SIZE) for each in (MLP, CNN))
@@ -97,6 +100,14 @@ def rates_table(shares: dict[Task, Share]) -> str:
     return f"{title}\n\n" + table(["", "GFLOP per step", "share"], rows)
 
 
+def disk_table(stored: dict[tuple[Task, str], Ratio]) -> str:
+    rows = [
+        [task.name, arm, "refused" if r.refused else f"{r.value:.3f} ({r.low:.3f} to {r.high:.3f})"]
+        for (task, arm), r in stored.items()
+    ]
+    return "## Throughput from disk / from memory\n\n" + table(["", "sampler", "ratio"], rows)
+
+
 def ledgers_table(each: Ledgers) -> str:
     title = f"## Samplers: an epoch of {ledgers.EPOCH} steps over the uniform one, {each.task.name}\n\n"
     if each.refused:
@@ -113,11 +124,14 @@ def ledgers_table(each: Ledgers) -> str:
     return title + table(["", "timed", "charged by the ledger", "gap"], rows)
 
 
-def record(steps: Steps, shares: dict[Task, Share], found: list[Ledgers]) -> dict[str, Any]:
+def record(
+    steps: Steps, shares: dict[Task, Share], stored: dict[tuple[Task, str], Ratio], found: list[Ledgers]
+) -> dict[str, Any]:
     """Everything, for JSON; times in seconds."""
     return {
         "steps": [{"cell": task.name, "arms": {a: t.record() for a, t in arms.items()}} for task, arms in steps.items()],
         "rates": [{"cell": t.name, "flops": s.flops, "product / step": s.product_over_step.record()} for t, s in shares.items()],
+        "disk": [{"cell": t.name, "sampler": arm, "memory / disk": r.record()} for (t, arm), r in stored.items()],
         "samplers": [
             {"cell": e.task.name, "sampler": n, "charged": c.charged, **c.timed.record()}
             for e in found
@@ -136,27 +150,33 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(
     given: Sequence[str] | None = None,
     rules: Rules | None = None,
-    cells: tuple[Sequence[Task], Sequence[Task], Sequence[Task]] | None = None,
+    cells: tuple[Sequence[Task], Sequence[Task], Sequence[Task], Sequence[Task]] | None = None,
 ) -> None:
     """Measure, print a line per target, and write the report where that was asked."""
     begun, chosen = time.perf_counter(), arguments(given)
     one_thread()
     facts: dict[str, Any] = {**machine(()), "memory_kept": keep_memory()}
     rules = rules or (QUICK_RULES if chosen.quick else RULES)
-    tasks, of_rates, of_ledgers = cells or (
-        (QUICK, QUICK_RATES, QUICK_LEDGERS) if chosen.quick else (FULL, FULL_RATES, FULL_LEDGERS)
+    tasks, of_rates, of_ledgers, on_disk = cells or (
+        (QUICK, QUICK_RATES, QUICK_LEDGERS, QUICK_DISK) if chosen.quick else (FULL, FULL_RATES, FULL_LEDGERS, FULL_DISK)
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         steps = {task: compare(task, folder, rules) for task in tasks}
         shares = rates.shares(of_rates, folder, rules)
+        stored = disk.compare(on_disk, folder, rules)
         found = [ledgers.compare(task, folder, rules, few=chosen.quick) for task in of_ledgers]
-    judged = targets(steps, shares, found)
-    sections = [steps_table(steps), rates_table(shares), *map(ledgers_table, found)]
+    judged = targets(steps, shares, stored, found)
+    sections = [steps_table(steps), rates_table(shares), disk_table(stored), *map(ledgers_table, found)]
     if not chosen.quick:
         print(*sections, sep="\n\n")
     if chosen.write:
-        data = {"machine": facts, "rules": vars(rules), "targets": [t.record() for t in judged], **record(steps, shares, found)}
+        data = {
+            "machine": facts,
+            "rules": vars(rules),
+            "targets": [t.record() for t in judged],
+            **record(steps, shares, stored, found),
+        }
         parts = ["# The trainer", METHOD, targets_section(judged), *sections, machine_section(facts)]
         print(f"written: {write('trainer', parts, data).name}")
     print(*(target.line() for target in judged), f"{time.perf_counter() - begun:.0f} s", sep="\n")

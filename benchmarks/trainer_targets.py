@@ -43,7 +43,9 @@ class AtLeast(Target):
         )
 
 
-def targets(steps: Steps, shares: Mapping[Task, Share], ledgers: Iterable[Ledgers]) -> list[Target]:
+def targets(
+    steps: Steps, shares: Mapping[Task, Share], stored: Mapping[tuple[Task, str], Ratio], ledgers: Iterable[Ledgers]
+) -> list[Target]:
     """Every CPU target of the trainer."""
     ledgers = list(ledgers)
     return [
@@ -52,6 +54,7 @@ def targets(steps: Steps, shares: Mapping[Task, Share], ledgers: Iterable[Ledger
         *(_beside_people(f"throughput / {peer}, paper-cnn, bf16", steps, peer) for peer in (LOADER, WEIGHTED)),
         _share("share of the product rate, fp32", shares, fast=False, limit=0.55),
         _share("share of the product rate, bf16", shares, fast=True, limit=0.40),
+        _at_least("throughput from disk / from memory", ((f"{a}, {t.name}", r, r.value) for (t, a), r in stored.items()), 0.95),
         _agreement(ledgers),
         _selective(ledgers, SELECTIVE, 0.85),
         _selective(ledgers, REUSING, 0.70),

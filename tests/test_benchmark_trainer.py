@@ -69,15 +69,23 @@ def test_a_line_per_target_and_a_report(
 ) -> None:
     monkeypatch.setattr(report, "REPORTS", tmp_path)
     monkeypatch.setattr("rates.SIDE", 64)
-    trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,)))
+    trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,), (MLP,)))
     printed = capsys.readouterr().out
-    for name in ("throughput / bare step", "crop and flip", "fp32", "bf16", "keep 0.5 / uniform", "keep 0.5, reuse / uniform"):
+    for name in (
+        "throughput / bare step",
+        "crop and flip",
+        "fp32",
+        "bf16",
+        "from disk / from memory",
+        "keep 0.5 / uniform",
+        "keep 0.5, reuse / uniform",
+    ):
         # A busy machine's figures are refused, each with its cause.
         assert re.search(f"{name}: (worst|not measured: (?!not in this run))", printed), name
     assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
     assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
-    assert len(written["targets"]) == 9
+    assert len(written["targets"]) == 10
     charged = {row["sampler"]: row["charged"] for row in written["samplers"]}
     assert charged["uniform"] == charged["plb"] == 1.0
     assert charged["plb, refresh post"] > 1.0
@@ -86,5 +94,5 @@ def test_a_line_per_target_and_a_report(
 
 def test_what_was_refused_is_no_figure() -> None:
     timings = {MLP: {BARE: Timing(1, refused="the core was shared"), "uniform": Timing(1, [1.0]), "PLB": Timing(1, [1.0])}}
-    line = trainer.targets(timings, {}, [])[0].line()
+    line = trainer.targets(timings, {}, {}, [])[0].line()
     assert line.startswith("throughput / bare step: not measured: uniform, mlp, batch 8")
