@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import sys
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +23,7 @@ from robuststream.errors import UserError
 from robuststream.studies import load_study
 from robuststream.training import suspicion
 from robuststream.training.loop import train
-from robuststream.training.robustness import fooled, measure, possible, revive
+from robuststream.training.robustness import as_mask, fooled, measure, possible, revive
 from robuststream.training.suspicion import network_flags, square_flag
 
 QUICK = Strength(steps=20, iterations=20, queries=150, targets=3)
@@ -191,6 +193,23 @@ def test_a_network_that_cannot_be_believed_is_flagged(network: nn.Module, kinds:
     assert all(flag["detail"] and "\n" not in flag["detail"] for flag in flags)
     assert network.training
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("network", [Honest(), Inside()])
+def test_whoever_profiles_a_run_goes_on_after_the_watch_for_gradients(network: nn.Module) -> None:
+    """cProfile's hook is no function on every Python; `python -m cProfile` on a study must not end in it."""
+    seen: list[str] = []
+    profile = cProfile.Profile()
+    profile.enable()
+    network_flags(network, pictures(), torch.zeros(20, dtype=torch.int64))
+    as_mask("10", torch.device("cpu"))
+    profile.disable()
+    assert "as_mask" in {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
+    sys.setprofile(lambda frame, event, _: seen.append(frame.f_code.co_name))
+    network_flags(network, pictures(), torch.zeros(20, dtype=torch.int64))
+    as_mask("10", torch.device("cpu"))
+    sys.setprofile(None)
+    assert "as_mask" in seen
 
 
 class Masked(Honest):

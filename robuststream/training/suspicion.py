@@ -94,9 +94,13 @@ def _watching(calls: set[str]) -> Iterator[None]:
         if event == "call" and where.startswith("torch.autograd") and frame.f_code.co_name in ("grad", "backward"):
             calls.add(f"{where}.{frame.f_code.co_name}")
 
-    before = sys.getprofile()
+    before: Any = sys.getprofile()
     sys.setprofile(note)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        sys.setprofile(None)
+        if hasattr(before, "enable"):  # cProfile's, before Python 3.12: no function, and put back by its own means
+            before.enable()
+        else:
+            sys.setprofile(before)
