@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import timeit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,24 @@ class Share:
         return self.flops / (2.0 * SIDE**3) * self.product_over_step.value
 
 
-def product(dtype: torch.dtype) -> Step:
-    generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(SIDE, SIDE, generator=generator).to(dtype) for _ in range(2))
-    out = torch.empty(SIDE, SIDE, dtype=dtype)
+def product(dtype: torch.dtype, side: int = 0) -> Step:
+    side, generator = side or SIDE, torch.Generator().manual_seed(0)
+    left, right = (torch.randn(side, side, generator=generator).to(dtype) for _ in range(2))
+    out = torch.empty(side, side, dtype=dtype)
     return lambda: torch.mm(left, right, out=out)
+
+
+def lacks_bf16() -> str:
+    """Why bf16 cells say nothing about this machine; '' where it computes in bf16 as fast as in float32."""
+    side, seconds = 256, {}
+    for fast, dtype in PRECISIONS.items():
+        step = product(dtype, side)
+        step()
+        seconds[fast] = min(timeit.repeat(step, number=1, repeat=5))
+    rates = {fast: 2e-9 * side**3 / each for fast, each in seconds.items()}
+    if rates[True] >= rates[False]:
+        return ""
+    return f"this machine does not compute in bf16 ({rates[True]:.1f} GFLOP/s in bf16, {rates[False]:.0f} in float32)"
 
 
 def shares(tasks: Sequence[Task], folder: Path, rules: Rules) -> dict[Task, Share]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import disk
 import ledgers
 import rates
 from harness.machine import machine, one_thread
-from harness.measure import Rules, Step, Timing, interleave
+from harness.measure import Rules, Step, Timing, busy, interleave
 from harness.report import machine_section, table, targets_section, write
 from ledgers import Ledgers
 from loops import Loops, Task
@@ -27,7 +28,7 @@ from robuststream.samplers.uniform import Uniform
 from robuststream.study.allocator import keep_memory
 
 RULES = Rules(blocks=41, seconds=0.04, budget=150.0, least=31, repeats=100)
-QUICK_RULES = Rules(blocks=31, seconds=0.006, budget=2.0, least=31, repeats=10)
+QUICK_RULES = Rules(blocks=31, seconds=0.006, budget=1.0, least=7, repeats=4)
 
 MLP, CNN = Task("mlp", 128), Task("paper-cnn", 128, fast=True)
 RESNET = Task("resnet18", 32, data="cifar10", width=64, augmented=True, fast=True)
@@ -48,7 +49,7 @@ QUICK_RATES = tuple(replace(each, fast=fast, train_size=10_000) for each in (MLP
 FULL_RATES = tuple(
     replace(each, batch=b, fast=f) for each, b in ((MLP, 128), (MLP, 512), (CNN, 128), (RESNET, 32)) for f in (False, True)
 )
-QUICK_DISK = (replace(CNN, train_size=10_000),)
+QUICK_DISK = (Task("small-cnn", 128, train_size=10_000),)
 FULL_DISK = (MLP, CNN, replace(RESNET, width=16, augmented=True))
 EPOCH_SIZE = ledgers.EPOCH * 128
 QUICK_LEDGERS = (Task("small-cnn", 128, train_size=EPOCH_SIZE),)
@@ -156,17 +157,23 @@ def main(
     begun, chosen = time.perf_counter(), arguments(given)
     one_thread()
     facts: dict[str, Any] = {**machine(()), "memory_kept": keep_memory()}
+    if warning := busy():
+        print(warning, file=sys.stderr, flush=True)
     rules = rules or (QUICK_RULES if chosen.quick else RULES)
     tasks, of_rates, of_ledgers, on_disk = cells or (
         (QUICK, QUICK_RATES, QUICK_LEDGERS, QUICK_DISK) if chosen.quick else (FULL, FULL_RATES, FULL_LEDGERS, FULL_DISK)
     )
+    if no_bf16 := rates.lacks_bf16():
+        # What is advised is then float32, and that is measured in its place.
+        tasks, on_disk = (list(dict.fromkeys(replace(t, fast=False) for t in each)) for each in (tasks, on_disk))
+        of_rates = [task for task in of_rates if not task.fast]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         steps = {task: compare(task, folder, rules) for task in tasks}
         shares = rates.shares(of_rates, folder, rules)
         stored = disk.compare(on_disk, folder, rules)
         found = [ledgers.compare(task, folder, rules, few=chosen.quick) for task in of_ledgers]
-    judged = targets(steps, shares, stored, found)
+    judged = targets(steps, shares, stored, found, no_bf16)
     sections = [steps_table(steps), rates_table(shares), disk_table(stored), *map(ledgers_table, found)]
     if not chosen.quick:
         print(*sections, sep="\n\n")

@@ -16,7 +16,7 @@ sys.path.insert(0, str(FOLDER))  # where a script finds its neighbours
 
 # ruff: noqa: E402
 import trainer
-from harness import report
+from harness import measure, report
 from harness.measure import Rules, Timing
 from harness.targets import Figure
 from loops import Loops, Task
@@ -82,14 +82,22 @@ def test_a_line_per_target_and_a_report(
     ):
         # A busy machine's figures are refused, each with its cause.
         assert re.search(f"{name}: (worst|not measured: (?!not in this run))", printed), name
-    assert f"throughput / {LOADER}, paper-cnn, bf16: not measured: not in this run" in printed
-    assert f"throughput / {WEIGHTED}, paper-cnn, bf16: not measured: not in this run" in printed
+    assert f"throughput / {LOADER}, paper-cnn: not measured: not in this run" in printed
+    assert f"throughput / {WEIGHTED}, paper-cnn: not measured: not in this run" in printed
     written = json.loads((tmp_path / "trainer.json").read_text())
     assert len(written["targets"]) == 10
     charged = {row["sampler"]: row["charged"] for row in written["samplers"]}
     assert charged["uniform"] == charged["plb"] == 1.0
     assert charged["plb, refresh post"] > 1.0
     assert "## Machine" in (tmp_path / "trainer.md").read_text()
+
+
+def test_a_busy_machine_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter((0.0, 0.3))  # of CPU time, while the wall clock went on by as much as was asked for
+    monkeypatch.setattr("harness.measure.time.process_time", lambda: next(ticks))
+    assert measure.busy(0.3) == ""
+    ticks = iter((0.0, 0.03))
+    assert "of its core this process got 10%" in measure.busy(0.3)
 
 
 def test_what_was_refused_is_no_figure() -> None:

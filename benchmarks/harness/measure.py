@@ -11,7 +11,6 @@ from typing import Any
 
 Step = Callable[[], object]
 
-
 ONE_THREAD = 1.1  # a CPU share above this is the work of more than one thread
 
 
@@ -56,6 +55,20 @@ class Timing:
         return {**facts, "least_cpu_share": self.share, "blocks_repeated": self.repeated}
 
 
+def busy(seconds: float = 0.3) -> str:
+    """What to know before anything is measured: this process did not have a core for itself just now; '' where it did."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    while time.perf_counter() - wall < seconds:
+        pass
+    share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+    if share >= Rules.share:
+        return ""
+    return (
+        f"this machine is busy: of its core this process got {share:.0%}, and figures count from {Rules.share:.0%} on; "
+        f"what is measured meanwhile will be refused"
+    )
+
+
 def interleave(steps: dict[str, Step], rules: Rules) -> dict[str, Timing]:
     """Time all contenders side by side: a block of each in turn, who begins moving on by one every round.
 
@@ -80,7 +93,7 @@ def _plan(step: Step, rules: Rules) -> tuple[Timing, int]:
     while done < 3 or time.perf_counter() - begun < rules.seconds:
         step()
         done += 1
-        if time.perf_counter() - begun > 1.0:
+        if time.perf_counter() - begun > 0.4:
             break
     each = (time.perf_counter() - begun) / done
     steps = max(1, math.ceil(rules.seconds / each))

@@ -75,7 +75,7 @@ class NativeFetch:
             table = self._tables[scale] = scale.table.expand(self.channels, 256).contiguous()
         if index.dtype is not torch.int64 or not index.is_contiguous():
             index = index.to(torch.int64).contiguous()
-        n, planar = len(index), scale.planar or self.channels == 1
+        n, planar = index.shape[0], scale.planar or self.channels == 1
         shape = (self.channels, self.height, self.width) if planar else (self.height, self.width, self.channels)
         images, labels = torch.empty((n, *shape), dtype=scale.dtype), torch.empty_like(index)
         wrong = self._call(

@@ -79,14 +79,16 @@ class Batches:
 
     def _draw(self, index: Tensor) -> Tensor:
         """(3, n) int64: rows down and columns across at which the crop begins, and whether it is of the mirrored image."""
-        n, device = len(index), index.device
-        drawn = torch.zeros((3, n), dtype=torch.int64, device=device)
-        drawn[:2] = torch.randint(0, 2 * self.crop + 1, (2, n), generator=self.generator, device=device)
+        drawn = torch.empty((3, index.shape[0]), dtype=torch.int64, device=index.device)
+        drawn[:2].random_(0, 2 * self.crop + 1, generator=self.generator)
+        mirrored = drawn[2]
         if self.turned is not None:
-            drawn[2] = self.turned.index_select(0, index)
-            self.turned.index_copy_(0, index, 1 - drawn[2])  # repeats write the same
+            mirrored.copy_(self.turned.index_select(0, index))
+            self.turned.index_copy_(0, index, 1 - mirrored)  # repeats write the same
         elif self.flip:
-            drawn[2] = torch.randint(0, 2, (n,), generator=self.generator, device=device)
+            mirrored.random_(0, 2, generator=self.generator)
+        else:
+            mirrored.zero_()
         return drawn
 
     def _crop(self, index: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:

@@ -23,19 +23,19 @@ class Deck:
 
     def within(self, n: int, members: Callable[[], Tensor]) -> Tensor:
         """The next (m,) indices, 1 <= m <= n, all of one epoch: the last part of an epoch may be short."""
-        if self.place == len(self.order):
+        if self.place == self.order.shape[0]:
             pool = members()
             shuffled = torch.randperm(len(pool), generator=self.generator, device=pool.device)
             self.order, self.place = pool[shuffled], 0
             self.epochs += 1
         part = self.order[self.place : self.place + n]
-        self.place += len(part)
+        self.place += part.shape[0]  # not len(): where steps are small, it is seen
         return part
 
     def deal(self, n: int, members: Callable[[], Tensor]) -> Tensor:
         """The next (n,) indices. A mini-batch that an epoch cannot fill is filled from the next, so shapes never change."""
         first = self.within(n, members)
-        if len(first) == n:
+        if first.shape[0] == n:
             return first
         parts = [first]
         while missing := n - sum(len(part) for part in parts):

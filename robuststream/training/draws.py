@@ -27,7 +27,7 @@ class Draws:
         """What the step that is due learns from. Raises UserError for a sampler that draws nothing."""
         while len(self._waiting) <= self.lookahead:
             batch = sampler.draw(probe, spent)
-            if not len(batch.index):
+            if not batch.index.shape[0]:
                 raise UserError(f"{type(sampler).__name__} drew an empty mini-batch; a draw is at least one index")
             if self.lookahead:
                 self.train.ahead(batch.index)

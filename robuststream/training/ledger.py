@@ -153,6 +153,6 @@ class Metered(nn.Module):
     def forward(self, images: Tensor, ready: bool = False) -> Tensor:
         kind = self.clock.account if self.clock.account in KINDS else "train"
         # A probe is the same in every process of a team; all else is of a slice, and the others' are charged with it.
-        examples = len(images) * (1 if kind == "probe" else self.team.size)
+        examples = images.shape[0] * (1 if kind == "probe" else self.team.size)
         self.ledger.charge(kind, examples, backward=torch.is_grad_enabled(), images_too=images.requires_grad)
         return self.network(images, ready)

@@ -67,7 +67,7 @@ def _learn(world: World, recipe: Recipe, batch: Batch, model: Any, images: Tenso
     for parameter in world.parameters:
         parameter.grad = None
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    equal = _equal_shares(len(batch.index), objective.device)
+    equal = _equal_shares(batch.index.shape[0], objective.device)
     objective.backward(team.mine(equal if batch.weight is None else batch.weight * equal))
     if images.is_leaf and images.grad is not None:
         scenario.learned(images.grad)
