@@ -350,5 +350,5 @@ class Scenario(Stateful, Hyperparameters):
         """After the backward pass, where `perturb` answered with a leaf that requires a gradient: that gradient (n, C, H, W)."""
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
-        """Figures to stand beside clean accuracy (name -> number), on a split that was never trained on."""
+        """Figures to stand beside clean accuracy (name -> number), on a split that was never trained on; shares from 0 to 1."""
         return {}

@@ -89,7 +89,7 @@ def test_everything_a_reviewer_asks_for_is_there(text: str) -> None:
     for section in ("Settings", "Provenance", "Words", "How to rebuild"):
         assert f"## {section}" in text
     assert "| symmetric-40 | plb | 0.60 | 24.0 % |" in text  # enrichment, wrong drawn
-    assert "0.25 ± 0" in text  # the scenario's own figure
+    assert "| accuracy under PGD-20 | 25.00 ± 0.00 |" in text  # the scenario's own figure
     assert "<details><summary>symmetric-40, seed 0" in text
     assert "| **3** | 4 | 4 | 4 | 60 |" in text  # the matrix
     assert "| budget.amount | 10.0 |" in text
@@ -173,6 +173,34 @@ def test_a_study_of_uniform_alone_has_nothing_to_compare(tmp_path: Path) -> None
     text = report_of(fake_study(tmp_path / "alone", (UNIFORM,), (World(), NOISY)))
     assert "No other sampler has a finished run yet" in text
     assert rows_of(text, "### clean")[2][0] == "uniform"
+
+
+def test_a_scenarios_own_figures_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    """Fourteen corruptions would be fourteen more columns; shares are told in per cent as the caption says."""
+    figures = {"corrupted": 0.9085, "fog": 0.25, "dB": 31.5}
+    folder = fake_study(tmp_path / "fake", (UNIFORM, TWICE), (World(figures=figures),), seeds=2)
+    study, runs = read_study(folder)
+    text = render(context(study, runs, summarise(study, runs)))
+    assert "| figure | uniform | plb |" in text
+    assert "| corrupted | 90.85 ± 0.00 | 90.85 ± 0.00 |" in text
+    assert "| fog | 25.00 ± 0.00 |" in text
+    assert "| dB | 31.5 ± 0 |" in text
+    assert "| gap, points | p |\n" in text
+
+
+def test_scenarios_of_different_sizes_are_told_as_a_range(tmp_path: Path) -> None:
+    """A long tail has a smaller pool, and with it a smaller budget in epochs."""
+    folder = fake_study(tmp_path / "fake", (UNIFORM, TWICE), (World(), World("long-tail", "long-tail")), seeds=2)
+    for path in folder.glob("runs/*/result.json"):
+        if "long-tail" in path.parent.name:
+            result = json.loads(path.read_text())
+            result["data"]["train"] = 300
+            result["totals"]["budget_flops"] /= 4
+            path.write_text(json.dumps(result))
+    study, runs = read_study(folder)
+    told = context(study, runs, summarise(study, runs))["asked"]
+    assert "the compute of 10 epochs of uniform shuffling (7.5e9 to 3.0e10 FLOPs)" in told
+    assert "only the 300 to 1000 for training" in told
 
 
 def test_figures_that_an_earlier_report_had_are_removed(tmp_path: Path) -> None:

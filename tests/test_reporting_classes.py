@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from _fake_study import CLASSES, TWICE, UNIFORM, World, fake_study
+from robuststream.evidence.by_class import noise_kind
 from robuststream.evidence.summary import summarise
 from robuststream.records import read_study, run_name
 from robuststream.reporting.classes import class_tables, noise_kind_table
@@ -23,6 +24,14 @@ def study_of(folder: Path, worlds: tuple[World, ...] = (CLEAN, NOISY), **changes
 def report_of(folder: Path) -> str:
     study, runs = read_study(folder)
     return render(context(study, runs, summarise(study, runs)))
+
+
+def test_the_noise_in_a_mixed_scenario_is_named() -> None:
+    noise, attack = {"kind": "label-noise", "noise": "symmetric"}, {"kind": "adversarial-fgsm"}
+    assert noise_kind({"kind": "mixed", "settings": {"parts": [noise, attack]}}) == "symmetric"
+    assert noise_kind({"kind": "mixed", "settings": {"parts": [noise, {**noise, "noise": "margin"}]}}) == "symmetric + margin"
+    assert noise_kind({"kind": "mixed", "settings": {"parts": [attack]}}) == "mixed"
+    assert noise_kind({"kind": "open-set", "settings": {"rate": 0.4}}) == "open-set"
 
 
 def test_reports_of_records_that_lack_them_have_no_such_tables(tmp_path: Path) -> None:

@@ -68,8 +68,10 @@ def by_noise(runs: Sequence[RunRecords]) -> list[NoiseView]:
 
 
 def noise_kind(scenario: dict[str, Any]) -> str:
-    """A scenario's `noise` where it has one, else its kind."""
-    return str(scenario["settings"].get("noise", scenario["kind"]))
+    """A scenario's `noise`, or that of its parts, else its kind."""
+    settings = scenario["settings"]
+    parts = [part for part in settings.get("parts", []) if isinstance(part, dict)]
+    return " + ".join(str(one["noise"]) for one in (settings, *parts) if "noise" in one) or str(scenario["kind"])
 
 
 def _accuracies(runs: Sequence[RunRecords]) -> tuple[Spread | None, ...]:

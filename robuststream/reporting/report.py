@@ -155,6 +155,7 @@ def _section(scenario: ScenarioSummary, summary: StudySummary) -> dict[str, Any]
         "main": tables.main_table(scenario, summary),
         "speed": tables.speedup_table(scenario, summary),
         "accuracy": tables.accuracy_table(scenario, summary),
+        "own": tables.figures_table(scenario),
     }
 
 

@@ -114,8 +114,7 @@ def ladder_table(summary: StudySummary) -> str:
 
 
 def accuracy_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
-    """Last step and validation-best step, with the scenario's own figures."""
-    figures = list(dict.fromkeys(name for arm in scenario.arms for name in arm.figures))
+    """Last step and validation-best step."""
     rows = [
         [
             escape(arm.sampler),
@@ -124,12 +123,22 @@ def accuracy_table(scenario: ScenarioSummary, summary: StudySummary) -> str:
             accuracy(arm.last_validation),
             "baseline" if arm.sampler == summary.baseline else gap(arm.gap),
             p_value(arm.gap.p if arm.gap else None),
-            *(_figure(arm.figures.get(name)) for name in figures),
         ]
         for arm in scenario.arms
     ]
     headers = ["sampler", "test, last step", "test, validation-best step", "validation, last step", "gap, points", "p"]
-    return table([*headers, *map(escape, figures)], rows)
+    return table(headers, rows)
+
+
+def figures_table(scenario: ScenarioSummary) -> str:
+    """The scenario's own figures, a row for each, since there may be many; '' where it has none."""
+    names = dict.fromkeys(name for arm in scenario.arms for name in arm.figures)
+    rows = []
+    for name in names:
+        found = [arm.figures.get(name) for arm in scenario.arms]
+        share = all(0.0 <= one.mean <= 1.0 for one in found if one)
+        rows.append([escape(name), *(accuracy(one) if share else _figure(one) for one in found)])
+    return table(["figure", *(escape(arm.sampler) for arm in scenario.arms)], rows) if rows else ""
 
 
 def drawn_table(summary: StudySummary) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from robuststream.config import Budget
@@ -65,17 +65,24 @@ def _budget(recipe: dict[str, Any], finished: Sequence[RunRecords]) -> str:
     amount = f"{Budget(**budget)}" if isinstance(budget, dict) else str(budget)
     charged = [run.result["totals"]["budget_flops"] for run in finished if run.result and run.result["totals"]["budget_flops"]]
     what = f"the compute of {amount} of uniform shuffling" if amount.endswith("epochs") else amount
-    return what + (f" ({quantity(charged[0])} FLOPs)" if charged else "")
+    return what + (f" ({_span(charged)} FLOPs)" if charged else "")
 
 
 def _read(finished: Sequence[RunRecords]) -> str:
     if not finished or finished[0].result is None:
         return ""
     data = finished[0].result["data"]
+    trained = _span([run.result["data"]["train"] for run in finished if run.result], str)
     return (
-        f"Of the labels only the {data['train']} for training may be wrong; targets are read on {data['validation']} clean "
+        f"Of the labels only the {trained} for training may be wrong; targets are read on {data['validation']} clean "
         f"validation examples, and accuracy once, at the end, on {data['test']} clean test examples."
     )
+
+
+def _span(values: Sequence[float], told: Callable[[float], str] = quantity) -> str:
+    """One value where all agree; scenarios may differ, as a long tail has a smaller pool and so a smaller budget in epochs."""
+    low, high = told(min(values)), told(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 MATRIX_CAPTION = (
