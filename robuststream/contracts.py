@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robuststream.entropy import entropy
 from robuststream.errors import UserError
 from robuststream.hyperparameters import Hyperparameters
 
@@ -96,8 +97,7 @@ class Signals:
     @property
     def entropy(self) -> Tensor:
         """(m,) float32, nats: Shannon entropy of the softmax; no label is used."""
-        log_p = self.logits.log_softmax(1)
-        return (log_p.exp() * log_p).sum(1).neg().clamp(min=0.0)
+        return entropy(self.logits)
 
     @property
     def margin(self) -> Tensor:
