@@ -78,11 +78,11 @@ class Signals:
     @staticmethod
     def of(index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor | None = None) -> Signals:
         """Build from raw network outputs; `loss` (m,) may be handed over where it is already known."""
-        logits = logits.detach().float()
+        logits = (logits.detach() if logits.requires_grad else logits).float()  # a step does without what it can
         if loss is None:
             loss = F.cross_entropy(logits, labels, reduction="none")
         logits = logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
-        return Signals(index, labels, logits, finite_loss(loss.detach(), logits.shape[1]))
+        return Signals(index, labels, logits, finite_loss(loss.detach() if loss.requires_grad else loss, logits.shape[1]))
 
     @property
     def correct(self) -> Tensor:
