@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robuststream.entropy import entropy
 from robuststream.errors import UserError
 from robuststream.hyperparameters import Hyperparameters
 
@@ -77,11 +78,11 @@ class Signals:
     @staticmethod
     def of(index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor | None = None) -> Signals:
         """Build from raw network outputs; `loss` (m,) may be handed over where it is already known."""
-        logits = logits.detach().float()
+        logits = (logits.detach() if logits.requires_grad else logits).float()  # a step does without what it can
         if loss is None:
             loss = F.cross_entropy(logits, labels, reduction="none")
         logits = logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
-        return Signals(index, labels, logits, finite_loss(loss.detach(), logits.shape[1]))
+        return Signals(index, labels, logits, finite_loss(loss.detach() if loss.requires_grad else loss, logits.shape[1]))
 
     @property
     def correct(self) -> Tensor:
@@ -96,8 +97,7 @@ class Signals:
     @property
     def entropy(self) -> Tensor:
         """(m,) float32, nats: Shannon entropy of the softmax; no label is used."""
-        log_p = self.logits.log_softmax(1)
-        return (log_p.exp() * log_p).sum(1).neg().clamp(min=0.0)
+        return entropy(self.logits)
 
     @property
     def margin(self) -> Tensor:

@@ -27,7 +27,8 @@ ALLOWED = {
     "config": GROUND,
     "studies": GROUND | {"registry", "config"},
     # the torch tower
-    "contracts": GROUND | {"hyperparameters"},
+    "entropy": GROUND,
+    "contracts": GROUND | {"hyperparameters", "entropy"},
     "sumtree": GROUND,
     "samplers": FLOOR_0 | {"sumtree"},
     "attacks": FLOOR_0 | BRIDGE,

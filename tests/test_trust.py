@@ -42,6 +42,8 @@ EXCEPTIONS = {
     ("reporting/style.py", "importlib"): "our own list of looks",
     ("data/_native.py", "ctypes"): "our own C library, beside the package",
     ("sumtree/_library.py", "ctypes"): "our own C library, beside the package",
+    ("sumtree/_uniforms.py", "ctypes"): "the type of our own C library",
+    ("entropy/__init__.py", "ctypes"): "our own C library, beside the package",
     ("study/allocator.py", "ctypes"): "mallopt of the C library",
 }
 """Imports that would be forbidden elsewhere, and what they are for."""

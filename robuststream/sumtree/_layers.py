@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from contextlib import suppress
 
@@ -38,14 +39,16 @@ class Layers:
         self.values = self.flat[0][:size]  # (N,) the leaves
         self.total = self.edges[-1]  # ()
         self.smallest, self.largest = LIMITS[dtype]
-        self._zero = torch.zeros((), device=device, dtype=dtype)
+        self._below = math.nextafter(self.smallest, 0.0) if dtype is torch.float64 else 0.0  # the largest that is no leaf
         self.uniform_draws = torch.zeros((), dtype=torch.int64, device=device)
         self.repaired = torch.zeros((), dtype=torch.int64, device=device)
 
     def repair(self, values: Tensor) -> Tensor:
         """Values of any type as leaves may hold them; how many differ is added to `repaired`."""
         given = values.detach().to(self.values.dtype)
-        kept = torch.where(given >= self.smallest, given, self._zero).clamp_(max=self.largest)
+        kept = torch.threshold(given, self._below, 0.0).nan_to_num_(nan=0.0, posinf=self.largest)
+        if kept.dtype is torch.float64:  # where finite numbers exceed the largest leaf
+            kept.clamp_(max=self.largest)
         self.repaired += (kept != given).sum()
         return kept
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from robuststream.sumtree._layers import FANOUT, SHIFT, Layers
 
+MOST_DESKS = 4
+"""How many sizes of mini-batch are kept room for at a time."""
+
 
 class TorchWalk:
     """Draws from layers and keeps their sums right."""
@@ -20,22 +23,48 @@ class TorchWalk:
         self.layers = layers
         self._by_row = layers.top.device.type == "cpu"
         self._at_once = 1024 if self._by_row else 1 << 20  # rows read in one operation: 256 KiB of float64, in a cache
+        self._desks: dict[int, _Desk] = {}
 
     def draw(self, r: Tensor) -> Tensor:
         """(n,) int64 entries of layer 0, each by its own column of r (layers, n), uniform in [0, 1)."""
-        u = 1.0 - r
-        if r.shape[1] <= self._at_once:
-            return self._unless_empty(self._descend(u), r[0])
-        return self._unless_empty(torch.cat([self._descend(part) for part in u.split(self._at_once, 1)]), r[0])
+        u = (1.0 - r).unsqueeze(2)
+        at = torch.empty(u.shape[1:], dtype=torch.int64, device=r.device)  # (n, 1)
+        if len(at) <= self._at_once:
+            self._descend(u, at)
+        else:
+            for part, place in zip(u.split(self._at_once, 1), at.split(self._at_once), strict=True):
+                self._descend(part, place)
+        return self._unless_empty(at.squeeze(1), r[0])
 
-    def _descend(self, u: Tensor) -> Tensor:
-        """As `draw`, by u in (0, 1]: a target is never 0 and never beyond the total, so a child of zero is never met."""
-        layers = self.layers
-        top, *lower = u.unsqueeze(2).unbind(0)
-        at = torch.searchsorted(layers.edges, top.squeeze(1) * layers.total)
+    def _descend(self, u: Tensor, at: Tensor) -> None:
+        """As `draw`, by u (layers, n, 1) in (0, 1], into `at`: a target is never 0 nor beyond the total, no child of 0 is met."""
+        layers, desk = self.layers, self._desk(len(at))
+        top, *lower = u.unbind(0)
+        torch.searchsorted(layers.edges, torch.mul(top, layers.total, out=desk.target), out=at)
+        entry = at.squeeze(1)
         for rows, fresh in zip(reversed(layers.rows), lower, strict=True):
-            at = torch.add(self._child(rows.index_select(0, at), fresh), at, alpha=FANOUT)
-        return at
+            self._add_up(rows, entry, desk)
+            torch.mul(fresh, desk.last, out=desk.target)
+            if self._by_row:
+                torch.searchsorted(desk.sums, desk.target, out=desk.child)
+            else:
+                torch.sum(desk.sums < desk.target, 1, keepdim=True, out=desk.child)
+            torch.add(desk.child, at, alpha=FANOUT, out=at)
+
+    def _desk(self, n: int) -> _Desk:
+        """Room to work on n rows, taken once: what a step finds where it left it costs half of what it takes anew."""
+        desk = self._desks.get(n)
+        if desk is None:
+            if len(self._desks) >= MOST_DESKS:
+                self._desks.clear()
+            with torch.inference_mode(False):  # whoever comes first
+                desk = self._desks[n] = _Desk(n, self.layers, self._by_row)
+        return desk
+
+    def _add_up(self, rows: Tensor, which: Tensor, desk: _Desk) -> None:
+        """The running sums of rows (N / 32, 32) at `which` (n,), onto the desk."""
+        read = torch.index_select(rows, 0, which, out=desk.read[rows.dtype])
+        torch.cumsum(read if self._by_row else read.t(), desk.along, dtype=torch.float64, out=desk.added)
 
     def draw_stratified(self, r: Tensor) -> Tensor:
         """As `draw`, but draw i lies in the i-th of n equal parts of the running sum; r is (n,)."""
@@ -63,7 +92,9 @@ class TorchWalk:
                 continue
             touched = index >> SHIFT * (k + 1)
             for row in (touched,) if len(touched) <= self._at_once else touched.split(self._at_once):
-                layers.flat[k + 1].index_copy_(0, row, self._totals(rows.index_select(0, row)))
+                desk = self._desk(len(row))
+                self._add_up(rows, row, desk)
+                layers.flat[k + 1].index_copy_(0, row, desk.totals)
         self._add_up_top()
 
     def rebuild(self) -> None:
@@ -71,14 +102,6 @@ class TorchWalk:
         for k in range(len(self.layers.rows)):
             self._add_all_up(k)
         self._add_up_top()
-
-    def _child(self, rows: Tensor, u: Tensor) -> Tensor:
-        """(n,) the first child of each row (n, 32) whose running sum reaches u (n, 1) of the row's total."""
-        if self._by_row:
-            sums = rows.cumsum(1, dtype=torch.float64)
-            return torch.searchsorted(sums, u * sums.narrow(1, FANOUT - 1, 1)).squeeze(1)
-        sums = rows.t().cumsum(0, dtype=torch.float64)
-        return (sums < u.squeeze(1) * sums[-1]).sum(0)
 
     def _running(self, rows: Tensor) -> Tensor:
         """(n, 32) running sums of each row."""
@@ -105,6 +128,20 @@ class TorchWalk:
         empty = layers.total <= 0
         layers.uniform_draws.add_(empty)
         return torch.where(empty, (r * layers.lengths[0]).to(torch.int64), at)
+
+
+class _Desk:
+    """Room to add up n rows and to find a child in each."""
+
+    def __init__(self, n: int, layers: Layers, by_row: bool) -> None:
+        device = layers.top.device
+        self.read = {rows.dtype: torch.empty(n, FANOUT, dtype=rows.dtype, device=device) for rows in layers.rows}
+        shape, self.along = ((n, FANOUT), 1) if by_row else ((FANOUT, n), 0)
+        self.added = torch.empty(shape, dtype=torch.float64, device=device)
+        self.sums = self.added if by_row else self.added.t()  # (n, 32)
+        self.last, self.totals = self.sums.narrow(1, FANOUT - 1, 1), self.sums.select(1, FANOUT - 1)  # (n, 1) and (n,)
+        self.target = torch.empty(n, 1, dtype=torch.float64, device=device)
+        self.child = torch.empty(n, 1, dtype=torch.int64, device=device)
 
 
 def _depth(sums: Tensor, place: Tensor, child: Tensor, target: Tensor) -> Tensor:

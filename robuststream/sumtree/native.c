@@ -16,6 +16,7 @@
 #define BLOCK 64 /* draws that go down together: each layer's rows are on their way from memory while the layer above is searched */
 #define SIDE 2   /* times LANES rows at once: one addition need not wait for the other */
 #define AHEAD 24 /* rows between asking memory for a row and reading it */
+#define MANY 2048
 #define MOST_LAYERS 8
 
 typedef struct {
@@ -139,12 +140,20 @@ void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at) {
     ++*s->uniform_draws;
 }
 
+/* Of many, those that were asked for first would have left the cache again before their turn. */
+#define SOON(leaf)                           \
+    if (n > MANY && i + AHEAD < n)           \
+        __builtin_prefetch(leaf + index[i + AHEAD], 1);
+
 /* Leaves in two passes, clear and then keep the largest, so that the order of repeats does not matter. */
 #define WRITE(T)                                                                      \
     T *leaf = s->layer[0];                                                            \
-    for (int64_t i = 0; i < n; i++)                                                   \
-        leaf[index[i]] = 0;                                                           \
     for (int64_t i = 0; i < n; i++) {                                                 \
+        SOON(leaf)                                                                    \
+        leaf[index[i]] = 0;                                                           \
+    }                                                                                 \
+    for (int64_t i = 0; i < n; i++) {                                                 \
+        SOON(leaf)                                                                    \
         T given = ((const T *)values)[i], kept = given >= (T)s->smallest ? given : 0; \
         kept = kept > (T)s->largest ? (T)s->largest : kept;                           \
         repaired += given != kept; /* not-a-number differs from everything */         \
@@ -158,7 +167,8 @@ int64_t sumtree_update(const tree *s, int64_t n, const int64_t *index, const voi
     for (int64_t i = 0; i < n; i++) {
         if ((uint64_t)index[i] >= (uint64_t)s->length[0])
             return i;
-        __builtin_prefetch((const char *)s->layer[0] + index[i] * width, 1);
+        if (n <= MANY)
+            __builtin_prefetch((const char *)s->layer[0] + index[i] * width, 1);
     }
     if (s->narrow) {
         WRITE(float)
