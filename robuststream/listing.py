@@ -60,6 +60,7 @@ def print_doctor() -> None:
 
     from robuststream import __version__
     from robuststream.data import catalog
+    from robuststream.entropy import backend
     from robuststream.study.execute import cores
     from robuststream.sumtree import SumTree
 
@@ -73,6 +74,7 @@ def print_doctor() -> None:
         "GPU": cuda,
         "cores": str(cores()),
         "sum tree": f"{tree.backend} {tree.variant}" if tree.variant else f"{tree.backend} (no native library was built)",
+        "entropy": backend(),
         "ROBUSTSTREAM_DATA": folder or "not set: data sets other than digits are downloaded by torchvision",
         "arrays there": ", ".join(found) or "none",
     }

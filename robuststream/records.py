@@ -30,7 +30,7 @@ A result (result.json):
     counters {name: count}, scenario {name: figure},
     robust [{eps, examples, of, subset (hash of their rows), clean, standing (a digit per example: 1 where no attack fooled the
         network yet), attacks {name: correct after it and all before it}, seconds, flags [{kind, detail}]}], only where measured,
-    provenance {robuststream, python, torch, numpy, platform, device, threads, commit, dirty, started}.
+    provenance {robuststream, python, torch, numpy, entropy, platform, device, threads, commit, dirty, started}.
 """
 
 from __future__ import annotations

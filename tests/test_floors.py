@@ -37,13 +37,13 @@ ALLOWED = {
     "data": FLOOR_0 | BRIDGE,
     "models": FLOOR_0 | BRIDGE,
     "checks": FLOOR_0,
-    "training": FLOOR_0 | BRIDGE | {"samplers", "scenarios", "attacks", "data", "models"},
+    "training": FLOOR_0 | BRIDGE | {"entropy", "samplers", "scenarios", "attacks", "data", "models"},
     "study": FLOOR_0 | BRIDGE | {"data", "training", "checks", "reporting"},
     # the results tower
     "evidence": GROUND | BRIDGE,
     "reporting": GROUND | BRIDGE | {"evidence"},
     # the roof
-    "listing": FLOOR_0 | BRIDGE | {"attacks", "sumtree", "data", "models", "study"},
+    "listing": FLOOR_0 | BRIDGE | {"attacks", "entropy", "sumtree", "data", "models", "study"},
     "cli": FLOOR_0 | BRIDGE | {"data", "study", "reporting", "listing"},
     "__main__": {"cli"},
     "__init__": set(),

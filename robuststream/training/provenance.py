@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from robuststream import __version__
+from robuststream.entropy import backend
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -39,6 +40,7 @@ def _installation() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "entropy": backend(),
         "platform": platform.platform(),
     }
 
@@ -54,9 +56,9 @@ def _git(*arguments: str) -> str | None:
 
 @functools.cache
 def source_hash() -> str:
-    """Hash over our Python files: says which code ran also where it was installed from a wheel."""
+    """Hash over our Python and C files: says which code ran also where it was installed from a wheel."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.c")]):
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
