@@ -2,7 +2,7 @@
 
 A run owns `STUDY/runs/NAME/`: `settings.json`, `records.jsonl` (one line per evaluation, append-only), `checkpoint.pt` and the
 one before it while it is under way, `network.pt` (the final weights), and `result.json`, written last; `failed.txt` says why it
-failed when it was last tried. Every whole file is written beside, synced, then renamed.
+failed when it was last tried. Every whole file is written as in `files`.
 
 An evaluation (a line of records.jsonl; null where a figure has no meaning for the run):
     step, spent (share of the budget), forwards, backwards (examples), flops, seconds (on the clock), lr,
@@ -35,14 +35,10 @@ A result (result.json):
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
-import time
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,8 +46,53 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from robuststream import shapes
+from robuststream import archive, shapes
 from robuststream.errors import UserError
+from robuststream.files import (
+    alone,
+    is_whole,
+    make_folder,
+    read_json,
+    sweep,
+    sync,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from robuststream.names import identity, run_name, run_names
+
+__all__ = [
+    "ARCHIVE",
+    "NETWORK",
+    "RESULT",
+    "RULES",
+    "SETTINGS",
+    "STUDY",
+    "RunRecords",
+    "alone",
+    "append_record",
+    "identity",
+    "is_whole",
+    "make_folder",
+    "note_failure",
+    "read_evaluations",
+    "read_failure",
+    "read_failures",
+    "read_json",
+    "read_rules",
+    "read_run",
+    "read_sound_lines",
+    "read_study",
+    "run_name",
+    "run_names",
+    "sweep",
+    "sync",
+    "write_archive",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+"""The whole bridge, from `files` and `names` too: whoever writes or reads a study needs this import alone."""
 
 RULES = "1.0"
 """Version of the rules of measurement. A report refuses to mix versions."""
@@ -68,9 +109,7 @@ SETTINGS = ("rules", "sampler", "scenario", "recipe", "seed")
 RESULT = ("rules", "last", "best", "totals", "seconds", "data", "labels", "provenance")
 """What a study.json, a settings.json and a result.json hold at least."""
 
-_DIGITS = 10
 _PARTS = ("settings.json", "records.jsonl", "result.json")
-_HEAD = b'{"settings":'  # of a line of the archive
 
 
 @dataclass(frozen=True)
@@ -110,154 +149,6 @@ class RunRecords:
     def budget(self) -> float:
         """Amount, in the unit of the recipe's budget."""
         return self.settings["recipe"]["budget"]["amount"]
-
-
-def identity(settings: dict[str, Any]) -> str:
-    """Hash of the full settings: the same settings are the same run, any change makes another."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
-
-
-def run_name(settings: dict[str, Any]) -> str:
-    """The folder of a run: readable, and distinct for distinct settings."""
-    return _name(settings, settings["seed"], identity(settings))
-
-
-def _name(settings: dict[str, Any], seed: int, digest: str) -> str:
-    label = f"{settings['sampler']['label']}--{settings['scenario']['label']}--seed{seed}"
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in label)
-    return plain.encode()[:150].decode(errors="ignore") + f"--{digest}"  # a file's name has 255 bytes
-
-
-def run_names(settings: dict[str, Any], seeds: Iterable[int]) -> list[str]:
-    """`run_name` of these settings at each of the seeds; what is common to all is spelled out and hashed once."""
-    spelled = [f"{json.dumps(key)}: {json.dumps(settings[key], sort_keys=True)}" for key in sorted(settings)]
-    place = sorted(settings).index("seed")
-    start = hashlib.sha256(("{" + ", ".join([*spelled[:place], '"seed": '])).encode())
-    end = "".join(f", {one}" for one in spelled[place + 1 :]) + "}"
-    names = []
-    for seed in seeds:
-        digest = start.copy()
-        digest.update(f"{json.dumps(seed)}{end}".encode())  # of the same text as `identity`
-        names.append(_name(settings, seed, digest.hexdigest()[:_DIGITS]))
-    return names
-
-
-def make_folder(folder: Path) -> None:
-    """Raises UserError where it cannot be made or written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
-
-
-@contextmanager
-def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a study's or a run's folder for one process, waiting for it up to `patience` seconds (not seen on Windows).
-
-    Raises UserError where another is at work in it. A process that dies lets go of the folder, however it dies.
-    """
-    try:
-        file = open(folder / ".lock", "w")  # noqa: SIM115 -- closed below; what it raises is told apart from what the body raises
-    except OSError as error:
-        raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
-    with file:
-        until = time.monotonic() + patience
-        while not _lock(file.fileno()):
-            if time.monotonic() >= until:
-                raise UserError(
-                    f"another bench is at work in {folder}; wait for it, or choose another folder with --out"
-                ) from None
-            time.sleep(0.05)
-        yield
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether the file is ours now; True also where the system or the file system knows no locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        pass
-    return True
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside, sync, rename, sync the folder: a reader sees the old file or the new one, never a part."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """As `write_text`, for bytes. Where it fails (a full disk), the old file stands and nothing is left beside it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Wait until the system has written a file, or a folder's list of names, to the disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # nothing there yet; Windows opens no folder
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left half written beside the files of a folder."""
-    for path in folder.glob(".*.*"):
-        if path.suffix[1:].isdigit():
-            path.unlink(missing_ok=True)
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a JSON file of ours is there to its end: the cheap question, for thousands of files.
-
-    Ours are indented, so that the last brace alone stands at the start of a line.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY)  # `open` takes three times as long
-    except OSError:
-        return False
-    try:
-        os.lseek(descriptor, -min(16, os.fstat(descriptor).st_size), os.SEEK_END)
-        return os.read(descriptor, 16).rstrip().endswith(b"\n}")
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """A mapping that has these keys. Raises UserError where the file is damaged; ours are never half written."""
-    try:
-        value = from_json(path.read_bytes())
-        missing = [key for key in keys if key not in value] if isinstance(value, dict) else list(keys)
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it, or delete what it belongs to and run it again") from None
-    if missing:
-        raise UserError(f"{path} has no '{missing[0]}'; restore it, or delete what it belongs to and run it again")
-    return value
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -349,7 +240,7 @@ def read_study(folder: Path) -> tuple[dict[str, Any], list[RunRecords]]:
     shapes.held_to(shapes.STUDY, study, folder / "study.json")
     found = [run for name in sorted(_run_folders(folder)) if (run := read_run(folder / "runs" / name))]
     runs = {run.name: run for run in found}
-    archived = _archived_lines(folder / ARCHIVE)
+    archived = archive.read_lines(folder / ARCHIVE)
     for name in study["runs"]:
         if name in archived and name not in runs:
             runs[name] = _archived_run(archived[name], folder / ARCHIVE)
@@ -369,12 +260,12 @@ def read_rules(folder: Path) -> dict[str, Any]:
 
 def write_archive(folder: Path, runs: Iterable[RunRecords]) -> None:
     """Keep every finished run as one line beside the report, and what the archive held before. The same runs, the same bytes."""
-    kept = _archived_lines(folder / ARCHIVE)
+    kept = archive.read_lines(folder / ARCHIVE)
     at_hand = _run_folders(folder)
     for run in runs:
         if run.result and (run.name in at_hand or run.name not in kept):
             kept[run.name] = to_json({"settings": run.settings, "evaluations": run.evaluations, "result": run.result})
-    write_bytes(folder / ARCHIVE, gzip.compress(b"".join(kept[name] + b"\n" for name in sorted(kept)), mtime=0))
+    archive.write_lines(folder / ARCHIVE, kept)
 
 
 def _run_folders(folder: Path) -> set[str]:
@@ -384,29 +275,8 @@ def _run_folders(folder: Path) -> set[str]:
         return set()
 
 
-def _archived_lines(path: Path) -> dict[str, bytes]:
-    """Run -> its line, of which only the settings are looked at yet."""
-    if not path.exists():
-        return {}
-    try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
-        return {run_name(_settings_of(line)): line for line in lines}
-    except (ValueError, OSError, EOFError, TypeError, KeyError, RecursionError, zlib.error) as error:
-        raise _damaged(path, error) from None
-
-
-def _settings_of(line: bytes) -> dict[str, Any]:
-    if line.startswith(_HEAD):
-        return json.JSONDecoder().raw_decode(line.decode(), len(_HEAD))[0]
-    return from_json(line)["settings"]
-
-
 def _archived_run(line: bytes, path: Path) -> RunRecords:
     try:
         return _held_to_shape(RunRecords(**from_json(line)), *(path / part for part in _PARTS))
     except (ValueError, TypeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read ({error}); restore it, or delete it to go by the run folders alone")
+        raise archive.damaged(path, error) from None
