@@ -13,7 +13,7 @@ from harness.machine import available, resident
 from harness.measure import Rules, Step, Timing, interleave
 
 QUICK_LINEAR = 10**5  # the largest size at which a quick run waits for a peer that costs O(N)
-QUICK_PEERS = 10**7  # the largest size at which it builds peers
+QUICK_PEERS = 10**6  # the largest size at which it builds peers
 ROUNDS = 16  # sets of new values, made beforehand and used in turn
 
 

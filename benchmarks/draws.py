@@ -17,7 +17,7 @@ SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 COUNTS = (128, 512, 65536)
 QUICK_SIZES = (10**4, 10**6, 10**7, 10**8)
 QUICK_COUNTS = (128, 512)
-QUICK_RULES = Rules(blocks=15, seconds=0.002, budget=0.5, least=3)
+QUICK_RULES = Rules(blocks=15, seconds=0.002, budget=0.5, least=3, repeats=8)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
