@@ -18,7 +18,7 @@ from robuststream.samplers.selective_backprop import SelectiveBackprop
 EPOCH = 5  # steps of one: a block is an epoch, so that what a method does at its border is in it
 UNIFORM, PROBE = "uniform", "one probe of a mini-batch"
 SELECTIVE, AFTER = "selective-backprop, composer, keep 0.5", "plb, refresh post"
-REUSING = f"{SELECTIVE}, reuse"
+REUSING = "selective-backprop, composer-reusing, keep 0.5"
 FEW = (UNIFORM, AFTER, SELECTIVE, REUSING)
 """Where time is short: those that pay for probes in different ways."""
 
@@ -79,14 +79,14 @@ def every_sampler() -> dict[str, Sampler]:
         **plain,
         "kakurenbo": Kakurenbo(threshold=0.0),
         AFTER: PLB(refresh="post"),
-        SELECTIVE: selective(reuse=False),
-        REUSING: selective(reuse=True),
+        SELECTIVE: selective("composer"),
+        REUSING: selective("composer-reusing"),
     }
 
 
-def selective(reuse: bool) -> Sampler:
+def selective(variant: str) -> Sampler:
     """Half of the candidates at every step, by a second forward pass over them or from the activations of the first."""
-    return SelectiveBackprop(variant="composer", keep=0.5, active_from=0.0, active_until=1.0, interrupt=0, reuse=reuse)
+    return SelectiveBackprop(variant=variant, keep=0.5, active_from=0.0, active_until=1.0, interrupt=0)
 
 
 def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledgers:

@@ -116,4 +116,4 @@ def _selective(ledgers: Iterable[Ledgers], name: str, limit: float) -> Target:
     rows = [(each.task.name, each.samplers[name].timed) for each in ledgers if name in each.samplers]
     figures = [Figure(timed.value, limit, where) for where, timed in rows if not timed.refused]
     reason = next((timed.refused for _, timed in rows if timed.refused), "" if figures else "not in this run")
-    return target(f"{name.replace(', composer', '')} / uniform", figures, reason=reason)
+    return target(f"{name} / uniform", figures, reason=reason)

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,8 +78,8 @@ def test_a_line_per_target_and_a_report(
         "fp32",
         "bf16",
         "from disk / from memory",
-        "keep 0.5 / uniform",
-        "keep 0.5, reuse / uniform",
+        "composer, keep 0.5 / uniform",
+        "composer-reusing, keep 0.5 / uniform",
     ):
         # A busy machine's figures are refused, each with its cause.
         assert re.search(f"{name}: (worst|not measured: (?!not in this run))", printed), name
@@ -92,12 +93,14 @@ def test_a_line_per_target_and_a_report(
     assert "## Machine" in (tmp_path / "trainer.md").read_text()
 
 
-def test_a_busy_machine_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter((0.0, 0.3))  # of CPU time, while the wall clock went on by as much as was asked for
-    monkeypatch.setattr("harness.measure.time.process_time", lambda: next(ticks))
-    assert measure.busy(0.3) == ""
-    ticks = iter((0.0, 0.03))
-    assert "of its core this process got 10%" in measure.busy(0.3)
+@pytest.mark.parametrize(("got", "told"), [(0.3, ""), (0.03, "of its core this process got 10%")])
+def test_a_busy_machine_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch, got: float, told: str) -> None:
+    """Of 0.3 seconds by the wall clock the process had so many of a core."""
+    clocks = {"perf_counter": (0.0, 0.3, 0.3), "process_time": (0.0, got)}
+    monkeypatch.setattr(measure, "time", SimpleNamespace(**{name: iter(ticks).__next__ for name, ticks in clocks.items()}))
+    said = measure.busy(0.3)
+    assert told in said
+    assert bool(said) == bool(told)
 
 
 def test_what_was_refused_is_no_figure() -> None:

@@ -19,11 +19,11 @@ from robuststream.training.reuse import Seen
 from robuststream.training.step import take_step
 from robuststream.training.world import World, build_world
 
-COMPOSER = ("variant=composer", "active_from=0.0", "active_until=1.0", "interrupt=0", "reuse=true")
+REUSING = ("variant=composer-reusing", "active_from=0.0", "active_until=1.0", "interrupt=0")
 
 
 def reusing(*overrides: str) -> RunSettings:
-    return settings("selective-backprop", "clean", *(f"samplers.selective-backprop.{each}" for each in COMPOSER), *overrides)
+    return settings("selective-backprop", "clean", *(f"samplers.selective-backprop.{each}" for each in REUSING), *overrides)
 
 
 def network(kind: str, precision: str = "fp32", channels_last: bool = False, **chosen: int) -> Precise:
@@ -146,11 +146,6 @@ def test_what_cannot_be_reused_is_refused_at_once(overrides: tuple[str, ...], wo
         build_world(reusing(*overrides))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_paper_s_form_learns_later_than_it_probes() -> None:
-    with pytest.raises(UserError, match="reuse=true is not possible with variant=paper"):
-        build_world(settings("selective-backprop", "clean", "samplers.selective-backprop.reuse=true"))
 
 
 class Mixes(nn.Module):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from PIL import Image
 
 from _runs import settings, without_time
 from robuststream import records
+from robuststream.contracts import Split
 from robuststream.data.splits import load_splits
+from robuststream.data.stored import READERS, Mapped, StoredBatches, open_stored
 from robuststream.errors import UserError
 from robuststream.training.loop import Stopped, Watch, train
 
@@ -104,3 +108,36 @@ def test_what_cannot_stay_on_disk_is_refused_in_one_line(arrays: Path, tmp_path:
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
         np.save(short / f"{name}.npy", np.load(arrays / f"{name}.npy")[: 20 if name == "train_labels" else None])
     assert "20 train_labels" in refusal(str(short))
+
+
+def test_for_a_gpu_what_was_read_is_pinned_and_copied_without_a_wait(arrays: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is here: labels that say they lie on one, and memory that notes how it is treated."""
+    done: list[tuple[str, str]] = []
+
+    class Noted(torch.Tensor):
+        def pin_memory(self) -> Noted:
+            done.append(("pinned", threading.current_thread().name.split("_")[0]))
+            return self
+
+        def to(self, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+            done.append(("copied", "without a wait" if non_blocking else "waiting"))
+            return self.as_subclass(torch.Tensor)
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    disk, _ = open_stored(arrays)
+    rows = torch.arange(240)
+    split = Split(torch.empty(240, 1, *SHAPE, device="meta"), torch.zeros(240).long(), rows, 2, "arrays", 240, disk)
+    batches = StoredBatches(split)
+    read = Mapped.read
+    monkeypatch.setattr(Mapped, "read", lambda self, rows: read(self, rows).as_subclass(Noted))
+    index = torch.tensor([5, 3, 200, 7, 5])
+    expected, _ = StoredBatches(replace(split, stored=Mapped(disk.array))).fetch(index)  # type: ignore[attr-defined]
+    done.clear()
+    batches.labels = batches.labels.as_subclass(OnGpu)
+    batches.ahead(index)
+    images, _ = batches.fetch(index)
+    parts = len(index.chunk(READERS))
+    assert sorted(done) == [("copied", "without a wait")] * parts + [("pinned", "robuststream-reader")] * parts
+    assert torch.equal(images, expected)

@@ -18,31 +18,32 @@ class SelectiveBackprop(Sampler):
     """Probe shuffled candidates; keep each with probability (its loss percentile)^beta; learn when a mini-batch is full.
 
     Paper: Jiang et al., arXiv 1910.00762, 2019, algorithms 1 and 2; variant=composer: MosaicML composer 6405188.
-    Cost: (1 + beta) n forwards a step to probe (n / keep for composer while it is active), beside the step itself; with reuse
-        the kept examples' own forward pass is saved.
+    Cost: (1 + beta) n forwards a step to probe (n / keep for composer while it is active), beside the step itself;
+        reusing, the kept examples have no forward pass of their own.
     Deviations: percentiles count losses <= the example's own, as a CDF does (the released code counts <). While stale, losses
         of the last probe are compared with the history as that probe left it. Composer's down-scaled probe is not offered.
-        With reuse losses are those of the training pass itself, augmented and in train mode, as in composer.
+        Reusing, losses are those of the training pass itself, augmented and in train mode, as in composer.
     """
 
     beta: float = hyper(1.0, above=0.0, help="selectivity: 1/(1+beta) of the candidates are kept on average", search=(0.25, 4.0))
     history: int = hyper(1024, low=1, high=2**20, help="losses that a percentile is taken among")
     stale: int = hyper(1, low=1, help="probe in every stale-th epoch only; in the others reuse its losses")
     variant: str = hyper(
-        "paper", choices=("paper", "composer"), help="composer: ranks among n candidates, exact count, fixed shapes"
+        "paper",
+        choices=("paper", "composer", "composer-reusing"),
+        help="composer: ranks among n candidates, exact count, fixed shapes; -reusing: and learns from the probing pass itself",
     )
     keep: float = hyper(0.5, above=0.0, high=1.0, help="composer: share of the candidates that is kept")
     active_from: float = hyper(0.5, low=0.0, high=1.0, help="composer: spent share of the budget at which it begins")
     active_until: float = hyper(0.9, low=0.0, high=1.0, help="composer: spent share of the budget at which it ends")
     interrupt: int = hyper(2, low=0, help="composer: every interrupt-th mini-batch is uniform; 0 for none")
-    reuse: bool = hyper(False, help="composer: learn from the probing pass itself instead of a second one over what is kept")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variant == "composer" and self.stale > 1:
-            raise UserError(f"SelectiveBackprop: stale={self.stale} is not possible with variant=composer (it keeps no losses)")
-        if self.variant == "paper" and self.reuse:
-            raise UserError("SelectiveBackprop: reuse=true is not possible with variant=paper (it learns later than it probes)")
+        if self.variant != "paper" and self.stale > 1:
+            raise UserError(
+                f"SelectiveBackprop: stale={self.stale} is not possible with variant={self.variant} (it keeps no losses)"
+            )
 
     @property
     def waits_for_host(self) -> str:
@@ -50,7 +51,7 @@ class SelectiveBackprop(Sampler):
 
     @property
     def reuses(self) -> bool:
-        return self.reuse
+        return self.variant == "composer-reusing"
 
     def start(self, pool: Pool, probe: Probe) -> None:
         super().start(pool, probe)
@@ -63,7 +64,7 @@ class SelectiveBackprop(Sampler):
 
     def draw(self, probe: Probe, progress: float) -> Batch:
         self.steps_ += 1
-        if self.variant == "composer":
+        if self.variant != "paper":
             return self._draw_composer(probe, progress)
         n = self.pool.batch_size
         while len(self.queue_) < n:
@@ -92,13 +93,13 @@ class SelectiveBackprop(Sampler):
         interrupted = self.interrupt > 0 and self.steps_ % self.interrupt == 0
         if interrupted or not self.active_from <= progress < self.active_until:
             return Batch(candidates)
-        signals = probe(candidates, "lesson") if self.reuse else probe(candidates)
+        signals = probe(candidates, "lesson") if self.reuses else probe(candidates)
         rank = signals.loss.argsort(stable=True).argsort(stable=True)
         log_chance = (1 / self.keep - 1) * ((rank + 0.5) / n).log()
         # Largest of log p + Gumbel noise: the same as drawing one by one without replacement in proportion to p.
         u = torch.rand(n, generator=self.generator_, device=rank.device)
         kept = (log_chance - (-u.log()).log()).topk(max(1, int(self.keep * n))).indices
-        return Batch(candidates[kept], places=kept if self.reuse else None)
+        return Batch(candidates[kept], places=kept if self.reuses else None)
 
     def stored_values(self) -> Tensor | None:
         return self.losses_ if self.stale > 1 else None
