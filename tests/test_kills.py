@@ -18,6 +18,7 @@ from robuststream import records
 from robuststream.training import checkpoint
 from robuststream.training.checkpoint import Checkpoints, pack
 from robuststream.training.loop import Watch, _Run, train
+from robuststream.training.step import take_step
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -164,6 +165,28 @@ def test_checkpoints_take_under_two_percent_of_a_long_run(cost: float, tmp_path:
         saved.save_if_due(dict)
         spent += now[0] - before
     assert 0 < spent / now[0] < 0.02
+
+
+def test_a_checkpoint_of_a_large_network_is_followed_by_a_pause_that_it_pays_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ResNet-18 with momentum and its best weights, on this disk: from gathering the state to the next checkpoint."""
+    run = _Run(settings("plb", "clean", "recipe.model=resnet18", "recipe.batch_size=8"), tmp_path, Watch())
+    run.world.sampler.start(run.world.pool, run.world.probe)
+    run._evaluate()
+    take_step(run.world, run.run.recipe)
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    began = time.monotonic()
+    run.checkpoints.save_if_due(lambda: pack(run.world, run.progress))
+    took = time.monotonic() - began
+    assert run.checkpoints.path.stat().st_size > 3 * 4 * 11_000_000  # weights, momentum, best weights
+    clock = time.monotonic
+    for later, due in ((150 * took, False), (250 * took, True)):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: clock() + later)
+        asked: list[bool] = []
+        monkeypatch.setattr(run.checkpoints, "save", lambda _, asked=asked: asked.append(True))
+        run.checkpoints.save_if_due(dict)
+        assert bool(asked) == due
 
 
 def test_a_checkpoint_of_the_shipped_study_costs_under_two_percent_of_its_rate(tmp_path: Path) -> None:

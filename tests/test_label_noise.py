@@ -184,6 +184,7 @@ def test_refused_files_are_told_in_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "keys.npz", worse_label=good)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not a zip")
     (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "header.npy").write_bytes((tmp_path / "short.npy").read_bytes().replace(b")", b" ", 1))  # found by fuzzing
     (tmp_path / "words.txt").write_text("1\ncat\n")
     (tmp_path / "labels.csv").write_text("1\n2\n")
     cases: list[tuple[str, str | None, str]] = [
@@ -198,6 +199,7 @@ def test_refused_files_are_told_in_one_line(tmp_path: Path) -> None:
         ("keys.npz", "worst_label", "has no array 'worst_label'; did you mean 'worse_label'?"),
         ("broken.npz", "x", "does not parse"),
         ("empty.npy", None, "does not parse"),
+        ("header.npy", None, "does not parse"),
         ("words.txt", None, "'cat'"),
         ("labels.csv", None, "neither .npy, .npz nor .txt"),
         ("short.npy", "x", "key='x' is for .npz files"),

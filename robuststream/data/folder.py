@@ -29,7 +29,7 @@ def read_arrays(root: Path, mapped: bool) -> dict[str, np.ndarray]:
         mode = "r" if mapped and name == "train_images" else None
         try:
             found[name] = np.load(root / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
+        except Exception as error:  # whatever a torn or foreign file makes of the reader
             raise UserError(f"{root / name}.npy cannot be read: {' '.join(str(error).split())}") from None
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,9 @@ def read_array(path: Path, key: str | None, suffixes: tuple[str, ...]) -> np.nda
         raise UserError(f"LabelNoise: key='{key}' is for .npz files, and {path} is none; leave 'key' out")
     try:
         return _array(path, key)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a torn or foreign file makes of the reader: NumPy's knows a dozen ways, TokenError too
         reason = " ".join(str(error).split())
         what = "plain whole numbers" if ".txt" in suffixes else "a plain array"
         raise UserError(f"LabelNoise: {path} does not parse as {what}: {reason}") from None

@@ -112,17 +112,18 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any]) -> None:
         """The last one stays as the older; records first, since a checkpoint counts them."""
-        began = time.monotonic()
         records.sync(self.records)
         if self.path.exists():
             self.path.replace(self.older)
         records.write_bytes(self.path, _sealed(_packed(state)))
-        self._last = time.monotonic()
-        self._cost = self._last - began
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
-        if time.monotonic() - self._last >= max(EVERY_SECONDS, self._cost / SHARE):
+        """What it costs is measured whole, from gathering the state (which waits for the device) to the synced file."""
+        began = time.monotonic()
+        if began - self._last >= max(EVERY_SECONDS, self._cost / SHARE):
             self.save(state())
+            self._last = time.monotonic()
+            self._cost = self._last - began
 
     def remove(self) -> None:
         """Once the result is written."""
