@@ -10,6 +10,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from robuststream.config import Recipe
 from robuststream.contracts import Split
 from robuststream.data.load import load_arrays
 from robuststream.errors import UserError
@@ -74,6 +75,19 @@ def load_splits(
         validation=held,
         test=split(arrays.test_images, arrays.test_labels, tested),
         data_hash=arrays.hash,
+    )
+
+
+def splits_of(recipe: Recipe, seed: int, device: torch.device | str) -> Splits:
+    """`load_splits` of what a recipe says: the same for whoever trains a run and whoever looks at it later."""
+    return load_splits(
+        recipe.data,
+        validation=recipe.validation,
+        train_size=recipe.train_size,
+        seed=seed,
+        device=device,
+        test_size=recipe.test_size,
+        stored=recipe.stored,
     )
 
 

@@ -17,7 +17,7 @@ from robuststream.attacks import FEWEST_CLASSES, PARTS, STANDARD, Strength, atta
 from robuststream.config import Robust, RunSettings
 from robuststream.contracts import Split
 from robuststream.data.batches import Batches
-from robuststream.data.splits import evenly_spaced, load_splits
+from robuststream.data.splits import evenly_spaced, splits_of
 from robuststream.errors import UserError
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.precision import Precise
@@ -139,14 +139,7 @@ def revive(run: RunSettings, weights: Path, data_hash: str) -> tuple[Precise, Sp
     Raises UserError where the file is damaged or of another network, or the data are not those with `data_hash`.
     """
     recipe, device = run.recipe, torch.device(run.device)
-    splits = load_splits(
-        recipe.data,
-        validation=recipe.validation,
-        train_size=recipe.train_size,
-        seed=stream_seed(run.seed, "split"),
-        device=device,
-        test_size=recipe.test_size,
-    )
+    splits = splits_of(recipe, stream_seed(run.seed, "split"), device)
     if splits.data_hash != data_hash:
         raise UserError(f"the data of {recipe.data} have changed since the run was measured; run its study again")
     network = Blueprint.of(recipe, splits.train).network(0, torch.Generator(device))

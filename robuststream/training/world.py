@@ -13,7 +13,7 @@ from robuststream import registry
 from robuststream.config import RunSettings
 from robuststream.contracts import Learner, Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
-from robuststream.data.splits import load_splits
+from robuststream.data.splits import splits_of
 from robuststream.data.stored import AnyBatches, batches_of
 from robuststream.samplers._placebo import Placebo
 from robuststream.training.blueprint import Blueprint
@@ -64,15 +64,7 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     """Arms of one seed get the same split, initial weights and corrupted labels (rule 1)."""
     recipe, seed, device = run.recipe, run.seed, torch.device(run.device)
     clock = Clock(device)
-    splits = load_splits(
-        recipe.data,
-        validation=recipe.validation,
-        train_size=recipe.train_size,
-        seed=stream_seed(seed, "split"),
-        device=device,
-        test_size=recipe.test_size,
-        stored=recipe.stored,
-    )
+    splits = splits_of(recipe, stream_seed(seed, "split"), device)
     if recipe.robust is not None:
         possible(recipe.robust, splits.train.num_classes)
     scenario = registry.load("scenarios", run.scenario.kind, Scenario)(**run.scenario.settings)
