@@ -40,7 +40,7 @@ def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
         raise UserError("the native sum tree is not built (its C extension needs a compiler when robuststream is installed)")
     try:
         library = ctypes.CDLL(str(found[0]))
-        if library.sumtree_layout() != 1000 + ctypes.sizeof(_Tree):
+        if library.sumtree_layout() != 2000 + ctypes.sizeof(_Tree):
             raise UserError(f"the native sum tree {found[0].name} is of another version; install robuststream anew")
     except (OSError, AttributeError) as error:
         raise UserError(f"the native sum tree {found[0].name} does not load: {error}") from None

@@ -119,7 +119,7 @@ int64_t sumtree_variant(void) { return 0; }
 #endif
 
 /* Tells a library of another version from this one. */
-int64_t sumtree_layout(void) { return 1000 + (int64_t)sizeof(tree); }
+int64_t sumtree_layout(void) { return 2000 + (int64_t)sizeof(tree); }
 
 void sumtree_rebuild(const tree *s) { CHOOSE(s, add_all_up, s, 0, 0); }
 
