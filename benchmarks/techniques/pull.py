@@ -18,8 +18,8 @@ from robuststream.samplers import Streaming
 class Pull(Streaming):
     """Draw in proportion to the length of the gradient of ELR's objective in the logits: what that loss still wants to change.
 
-    A wrong label that the network does not believe pulls little, since ELR's two terms hold each other; a true one that it has not learned
-    yet pulls with all of its cross-entropy. The running average of predictions is kept here as ELR keeps its own.
+    A wrong label that the network does not believe pulls little, since ELR's two terms hold each other; a true one that it has
+    not learned yet pulls with all of its cross-entropy. The running average of predictions is kept here as ELR keeps its own.
     Paper: none; the objective is ELR's (arXiv 2007.00151, equation 6). Cost: a uniform step, and N K numbers of memory.
     Deviations: none.
     """

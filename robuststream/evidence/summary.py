@@ -86,11 +86,11 @@ def summarise(study: dict[str, Any], runs: Sequence[RunRecords]) -> StudySummary
 
 def in_order(study: dict[str, Any], runs: Sequence[RunRecords]) -> list[RunRecords]:
     """The runs by scenario, sampler, budget and seed as the study names them, however they were found."""
-    scenarios = [entry["label"] for entry in study["scenarios"]]
-    samplers = [entry["label"] for entry in study["samplers"]]
+    scenarios = {entry["label"]: place for place, entry in enumerate(study["scenarios"])}
+    samplers = {entry["label"]: place for place, entry in enumerate(study["samplers"])}
 
     def place(run: RunRecords) -> tuple[int, int, float, int]:
-        return scenarios.index(run.scenario), samplers.index(run.sampler), run.budget, run.seed
+        return scenarios[run.scenario], samplers[run.sampler], run.budget, run.seed
 
     return sorted(runs, key=place)
 

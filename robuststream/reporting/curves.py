@@ -66,9 +66,9 @@ def band(fewest: int, most: int) -> str:
 
 
 def _line(run: RunRecords, key: str, along: str) -> tuple[Array, Array] | None:
-    y = np.array([evaluation.get(key) for evaluation in run.evaluations], dtype=float)  # None becomes NaN
+    y = np.array(run.series(key), dtype=float)  # None becomes NaN
     known = ~np.isnan(y)
     if known.sum() < 2:
         return None
-    x = np.array([evaluation[along] for evaluation in run.evaluations], dtype=float)[known]
+    x = np.array(run.series(along), dtype=float)[known]
     return uniform_epochs(run, x) if along == "flops" else x, y[known]
