@@ -116,6 +116,28 @@ def test_a_torn_checkpoint_is_known_by_its_checksum_and_the_older_taken(damage: 
     _ends_alike(stopped, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("rows", "sound"),
+    [
+        (['{"step": 1}', '{"step": 2}'], 2),
+        (['{"step": 1}', "", '{"step": 2}'], 2),
+        (['{"step": 1}', '{"step": 1}'], 1),  # does not go on
+        (['{"step": 1}, {"step": 2}'], 0),  # two on a line are no line of JSON
+        (['{"step": 1, "a": [2', "3]}"], 0),  # nor is one on two lines
+        (['{"step": 1}', '{"step": 2, "a": [3', "4]}, {}"], 1),
+        (['{"step": 1}', '{"st'], 1),
+        (['{"step": "one"}'], 0),
+        (["[]"], 0),
+    ],
+)
+def test_records_are_sound_line_by_line(rows: list[str], sound: int, tmp_path: Path) -> None:
+    """They are read all at once where that is the same."""
+    (tmp_path / "records.jsonl").write_text("".join(f"{row}\n" for row in rows))
+    found, whole = records.read_sound_lines(tmp_path / "records.jsonl")
+    assert [record["step"] for record in found] == list(range(1, sound + 1))
+    assert whole == (sound == len([row for row in rows if row]))
+
+
 def test_records_that_a_power_cut_took_send_a_run_back_to_the_older_checkpoint(stopped: Path, tmp_path: Path) -> None:
     saved = Checkpoints(stopped)
     newest, rows = saved.load(), saved.records.read_text().splitlines(keepends=True)
