@@ -189,10 +189,29 @@ def test_checkpoints_take_under_two_percent_of_a_long_run(cost: float, tmp_path:
     assert 0 < spent / now[0] < 0.02
 
 
+@pytest.mark.parametrize("size", [100_000, 134_000_000, 2_000_000_000])
+def test_the_first_checkpoint_of_a_short_run_takes_under_two_percent_too(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk of the pace that is reckoned with, whenever the run ends."""
+    now, cost = [0.0], size / checkpoint.PACE
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(torch, "save", lambda state, buffer: now.__setitem__(0, now[0] + cost))
+    saved, spent = Checkpoints(tmp_path, size), 0.0
+    while now[0] < 10 * max(checkpoint.EVERY_SECONDS, cost / checkpoint.MOST):
+        now[0] += 1.0
+        before = now[0]
+        saved.save_if_due(dict)
+        spent += now[0] - before
+        assert spent <= 0.02 * now[0]
+    assert spent > 0
+
+
 def test_a_checkpoint_of_a_large_network_is_followed_by_a_pause_that_it_pays_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ResNet-18 with momentum and its best weights, on this disk: from gathering the state to the next checkpoint."""
+    monkeypatch.setattr(checkpoint, "PACE", float("inf"))  # the first one at once
     run = _Run(settings("plb", "clean", "recipe.model=resnet18", "recipe.batch_size=8"), tmp_path, Watch())
     run.world.sampler.start(run.world.pool, run.world.probe)
     run._evaluate()

@@ -24,6 +24,9 @@ EVERY_SECONDS = 20.0
 SHARE = 0.005
 """A checkpoint that took c seconds is followed by the next after c / SHARE at the earliest, however large the network."""
 
+MOST, PACE = 0.02, 100e6
+"""The first one, of unknown cost, waits until it is this share of the run at this many bytes a second, a slow disk's."""
+
 
 @dataclass
 class Best:
@@ -87,10 +90,11 @@ def unpack(state: dict[str, Any], world: World) -> Progress:
 class Checkpoints:
     """Of one run folder: the last two. Each names how many records were written, so a resumed run cuts off what came after."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = 0) -> None:
+        """`size`: bytes that a checkpoint will have, about."""
         self.folder, self.records = folder, folder / "records.jsonl"
         self.path, self.older = folder / "checkpoint.pt", folder / "checkpoint-older.pt"
-        self._last, self._cost = time.monotonic(), 0.0
+        self._last, self._pause = time.monotonic(), size / PACE / MOST
 
     def load(self) -> dict[str, Any] | None:
         """The newest saved state that is whole, with the records cut to match it; None (and no records) where there is none."""
@@ -120,10 +124,10 @@ class Checkpoints:
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
         """What it costs is measured whole, from gathering the state (which waits for the device) to the synced file."""
         began = time.monotonic()
-        if began - self._last >= max(EVERY_SECONDS, self._cost / SHARE):
+        if began - self._last >= max(EVERY_SECONDS, self._pause):
             self.save(state())
             self._last = time.monotonic()
-            self._cost = self._last - began
+            self._pause = (self._last - began) / SHARE
 
     def remove(self) -> None:
         """Once the result is written."""

@@ -68,7 +68,8 @@ class _Run:
         self.run, self.watch = run, watch
         self.world = build_world(run, team) if team else build_world(run)
         self.provenance = provenance(torch.device(run.device))
-        self.checkpoints = Checkpoints(folder)
+        weights = sum(value.nbytes for value in self.world.bare.state_dict().values())
+        self.checkpoints = Checkpoints(folder, size=3 * weights)  # with the optimizer's momentum and the best ones
         self.progress = Progress()
 
     def execute(self) -> dict[str, Any]:
