@@ -184,6 +184,7 @@ def test_a_full_disk_fails_its_run_and_it_goes_on_once_there_is_room(
     tmp_path: Path, forked: None, mount: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PACE", float("inf"))
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     study = bench(tmp_path / "out", "uniform,plb")
     full = study.runs[0].folder

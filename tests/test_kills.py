@@ -74,6 +74,7 @@ class Killed(Exception):
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder with two checkpoints, of successive evaluations, and a record that came after both."""
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PACE", float("inf"))
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     seen = 0
 
