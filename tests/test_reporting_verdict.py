@@ -184,3 +184,14 @@ def test_what_holds_in_one_scenario_only_says_so() -> None:
     cells = matrix_table(summary).splitlines()[3].split("|")
     assert cells[2].strip().startswith("**faster 1.")
     assert cells[3].strip().startswith("did not get there (0 of 10)<br>**-")
+
+
+def test_many_scenarios_are_counted_and_few_are_named() -> None:
+    worlds = tuple(World(f"world {place}") for place in range(7))
+    runs = fake_runs((BASE, dataclasses.replace(ARM, speed=1.3)), worlds[:5], 3, 200)
+    runs += fake_runs((BASE, dataclasses.replace(ARM, top=0.5)), worlds[5:], 3, 200)
+    text = text_of(summary_of(runs))
+    assert re.search(r"Speed as measured, without intervals: mine 1\.\d\d× to 1\.\d\d× in 5 of 7 scenarios\.", text)
+    assert "Most runs did not get to 95 % of uniform's gain: mine in world 5 and world 6." in text
+    few = text_of(study(dataclasses.replace(ARM, speed=1.3), 3, worlds[:3]))
+    assert re.search(r"mine 1\.\d\d× in world 0, mine 1\.\d\d× in world 1 and mine 1\.\d\d× in world 2\.", few)

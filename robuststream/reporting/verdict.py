@@ -20,6 +20,9 @@ GAIN = f"{100 * SHARES[RUNG]:.0f} % of uniform's gain"
 Judged = Sequence[tuple[ScenarioSummary, ArmSummary]]
 """One sampler in every scenario that has a target."""
 
+_NAMED = 4
+"""So many scenarios are called by their names; of more a sentence gives the count, and the table beside it the rest."""
+
 Arms = Mapping[str, Judged]
 """Sampler -> where it is judged."""
 
@@ -121,14 +124,18 @@ def _speed_groups(arms: Arms, indicative: bool) -> list[str]:
         (f"Most runs did not get to {GAIN}", _grouped(arms, speed_side, "rare")),
     ]
     if indicative:
-        measured = [
-            f"{escape(label)} {ratio(arm.speedups[HEADLINE])}{_in([s], judged)}"
-            for label, judged in arms.items()
-            for s, arm in judged
-            if speed_side(arm) in ("ahead", "behind")
-        ]
+        measured = [told for label, judged in arms.items() for told in _measured(label, judged)]
         lines.append(("Speed as measured, without intervals", listed(measured)))
     return [f"{title}: {text}." for title, text in lines if text]
+
+
+def _measured(label: str, judged: Judged) -> list[str]:
+    """'plb 0.72x in clean', for every scenario; of many scenarios the range: 'plb 0.27x to 1.00x in 8 of 10 scenarios'."""
+    found = [(s, arm.speedups[HEADLINE]) for s, arm in judged if speed_side(arm) in ("ahead", "behind")]
+    if len(found) <= _NAMED:
+        return [f"{escape(label)} {ratio(one)}{_in([s], judged)}" for s, one in found]
+    values = [one.ratio.value for _, one in found if one.ratio is not None]
+    return [f"{escape(label)} {min(values):.2f}× to {max(values):.2f}×{_in([s for s, _ in found], judged)}"]
 
 
 def _told(arms: Arms, side: Side) -> str:
@@ -175,6 +182,8 @@ def _in(where: Sequence[ScenarioSummary], judged: Judged, everywhere: str = "in 
         return ""
     if len(where) == len(judged):
         return f" {everywhere}"
+    if len(where) > _NAMED:
+        return f" in {len(where)} of {len(judged)} scenarios"
     return f" in {listed([escape(scenario.scenario) for scenario in where])}"
 
 
