@@ -78,13 +78,18 @@ class StudyFile(TypedDict):
     runs: list[str]
 
 
+class _RunRecipe(TypedDict):
+    budget: _Budget
+
+
 class SettingsFile(TypedDict):
     """settings.json."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     sampler: _Resolved
+    learner: NotRequired[_Resolved | None]
     scenario: _Resolved
-    recipe: _Named
+    recipe: _RunRecipe
     seed: int
 
 

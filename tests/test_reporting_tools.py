@@ -300,3 +300,27 @@ def test_each_command_works_and_refuses_without_torch(folder: Path, tmp_path: Pa
         "import sys; from robuststream.reporting import comparison, export, merge, page, watch; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("recipe", "budget"), None),
+        (("recipe", "budget"), {"amount": 0}),
+        (("sampler", "settings"), None),
+        (("learner",), {"kind": 3}),
+    ],
+)
+def test_settings_that_a_report_could_not_use_are_refused_when_read(place: tuple[str, ...], value: Any, tmp_path: Path) -> None:
+    folder = fake_study(tmp_path / "study", (UNIFORM,), (World(),), seeds=1)
+    path = next(folder.glob("runs/*/settings.json"))
+    settings = json.loads(path.read_text())
+    inner = settings
+    for key in place[:-1]:
+        inner = inner[key]
+    inner.pop(place[-1], None)
+    if value is not None:
+        inner[place[-1]] = value
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=rf"settings.json: {re.escape('.'.join(place))}.* cannot be right"):
+        records.read_run(path.parent)
