@@ -128,6 +128,10 @@ class _Accuracies(TypedDict):
     test_accuracy: _Measured
 
 
+class _Last(_Accuracies):
+    test_per_class: NotRequired[list[_Share | None]]
+
+
 class _Totals(TypedDict):
     steps: _Count
     forwards: dict[str, _Amount]
@@ -165,7 +169,7 @@ class ResultFile(TypedDict):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     diverged: bool
-    last: _Accuracies
+    last: _Last
     best: _Accuracies
     totals: _Totals
     seconds: _Seconds
@@ -192,12 +196,16 @@ def held_to(shape: TypeAdapter[Any], value: Any, where: object) -> Any:
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{where}: {place} cannot be right ({first['msg'].lower()}); restore it, or run it again") from None
     if shape is RESULT:
-        _square(value["labels"], where)
+        _of_one_size(value, where)
     return value
 
 
-def _square(labels: dict[str, Any], where: object) -> None:
-    """The transition matrix is classes by classes, and so many rates stand beside it."""
-    size = len(labels["matrix"])
-    if len(labels["per_class"]) != size or any(len(row) != size for row in labels["matrix"]):
-        raise UserError(f"{where}: labels.matrix cannot be right (not classes by classes); restore it, or run it again")
+def _of_one_size(result: dict[str, Any], where: object) -> None:
+    """Whatever is told by class has as many entries as there are classes."""
+    size, labels = result["data"]["num_classes"], result["labels"]
+    by_class = {"labels.matrix": labels["matrix"], "labels.per_class": labels["per_class"]}
+    by_class["last.test_per_class"] = result["last"].get("test_per_class", labels["per_class"])
+    by_class |= {f"labels.matrix.{place}": row for place, row in enumerate(labels["matrix"])}
+    for place, entries in by_class.items():
+        if len(entries) != size:
+            raise UserError(f"{where}: {place} cannot be right (there are {size} classes); restore it, or run it again")

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from _fake_study import CLASSES, TWICE, UNIFORM, World, fake_study
+from robuststream.errors import UserError
 from robuststream.evidence.by_class import noise_kind
 from robuststream.evidence.summary import summarise
 from robuststream.records import read_study, run_name
@@ -56,6 +59,7 @@ def test_accuracy_stands_under_its_class(tmp_path: Path) -> None:
 
 def test_many_classes_are_told_by_their_tenths(tmp_path: Path) -> None:
     many: dict[str, Any] = {
+        "data.num_classes": 30,
         "last.test_per_class": [place / 30 for place in range(30)],
         "labels.matrix": [[10 * (a == b) for b in range(30)] for a in range(30)],
         "labels.per_class": [0.0] * 30,
@@ -97,3 +101,19 @@ def test_foreign_and_distinct_examples_are_told(tmp_path: Path) -> None:
     text = report_of(study_of(tmp_path, **{"labels.foreign": 7, "labels.distinct": 993}))
     assert "| hash of the labels by seed | pool |" in text
     assert "| 7 foreign images, 993 distinct examples |" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("last.test_per_class", None),
+        ("last.test_per_class", [0.5] * 9),
+        ("labels.matrix", [[1] * 10] * 9),
+        ("labels.matrix", [[1] * 9] * 10),
+        ("labels.per_class", [0.0] * 11),
+        ("data.num_classes", 9),
+    ],
+)
+def test_what_is_told_by_class_must_be_told_of_every_class(key: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"result.json: .* cannot be right"):
+        read_study(study_of(tmp_path, (CLEAN,), **{key: value}))
