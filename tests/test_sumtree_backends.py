@@ -30,13 +30,14 @@ def test_every_variant_draws_and_sums_as_torch_does(variant: str, dtype: torch.d
     except UserError as why:
         pytest.skip(str(why))
     generator = rng(size)
-    for n in (1, 7, 128, 1001, 2000, 128):
+    for n in (1, 7, 128, 1001, 2000, 128, 30_000, 512, 70_000, 128):  # the more, the more layers are summed whole
         index, values = torch.randint(size, (n,), generator=generator), wild(n, generator)
         for tree in (pure, native):
             tree.update(index, values)
         for ours, theirs in zip((*pure._layers.flat, pure.total), (*native._layers.flat, native.total), strict=True):
             assert torch.equal(ours, theirs)
-        assert torch.equal(pure.draw(n, rng(n)), native.draw(n, rng(n)))
+        for m in (n, 30_000):  # what was kept for one n is right for another
+            assert torch.equal(pure.draw(m, rng(n)), native.draw(m, rng(n)))
     assert native.draw(9, rng(1)).unique().numel() > 1
 
 
@@ -64,15 +65,16 @@ def dispatches(act: Callable[[], object]) -> int:
 
 BUDGETS = {
     # device, size: draw, update, stratified draw, distinct draw of 16
-    ("cpu", 1_000): (9, 7, 27, 16),
-    ("cpu", 30_000): (14, 11, 46, 36),
-    ("cpu", 1_000_000): (19, 15, 65, 56),
+    ("cpu", 1_000): (9, 8, 27, 16),
+    ("cpu", 30_000): (15, 13, 46, 36),
+    ("cpu", 100_000): (19, 16, 65, 56),
+    ("cpu", 1_000_000): (20, 16, 65, 56),
     ("cpu", 10_000_000): (24, 19, 84, 76),
-    ("meta", 30_000): (15, 16, 47, 36),
-    ("meta", 100_000_000): (33, 26, 107, 96),
+    ("meta", 30_000): (15, 17, 47, 36),
+    ("meta", 100_000_000): (33, 25, 107, 96),
 }
-"""Kernels per call of the torch backend, n = 128. A layer costs 5 to draw from (6 off the CPU) and 4 to update, 2 where all
-its rows are summed."""
+"""Kernels per call of the torch backend, n = 128. A layer costs 5 to draw from (6 off the CPU) and 3 to update, all together a
+shift; one whose running sums are kept costs 4 and 2. Float32 leaves cost the CPU one more, which `cumsum` would hide."""
 
 
 @pytest.mark.parametrize(("device", "size"), BUDGETS)
@@ -84,13 +86,15 @@ def test_the_torch_backend_never_waits_and_keeps_its_budget(device: str, size: i
         index = torch.zeros(128, dtype=torch.int64, device=device)
         values = torch.zeros(128, device=device)
         generator = torch.Generator()
-        drawn = (
-            dispatches(lambda: tree.draw(128, generator)),
-            dispatches(lambda: tree.update(index, values)),
-            dispatches(lambda: tree.draw(128, generator, stratified=True)),
-            dispatches(lambda: tree.draw_distinct(16, generator)),
+        calls = (
+            lambda: tree.draw(128, generator),
+            lambda: tree.update(index, values),
+            lambda: tree.draw(128, generator, stratified=True),
+            lambda: tree.draw_distinct(16, generator),
         )
-        assert drawn == BUDGETS[device, size]
+        for call in calls:  # the first takes the room that the others work in
+            call()
+        assert tuple(map(dispatches, calls)) == BUDGETS[device, size]
         tree.probability(index)
 
 

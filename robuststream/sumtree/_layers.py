@@ -45,11 +45,13 @@ class Layers:
 
     def repair(self, values: Tensor) -> Tensor:
         """Values of any type as leaves may hold them; how many differ is added to `repaired`."""
-        given = values.detach().to(self.values.dtype)
+        given = values.detach() if values.requires_grad else values
+        if given.dtype is not self.values.dtype:
+            given = given.to(self.values.dtype)
         kept = torch.threshold(given, self._below, 0.0).nan_to_num_(nan=0.0, posinf=self.largest)
         if kept.dtype is torch.float64:  # where finite numbers exceed the largest leaf
             kept.clamp_(max=self.largest)
-        self.repaired += (kept != given).sum()
+        self.repaired.add_(torch.count_nonzero(kept != given))
         return kept
 
 

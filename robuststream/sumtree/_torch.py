@@ -10,61 +10,90 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robuststream.sumtree._layers import FANOUT, SHIFT, Layers
+from robuststream.sumtree._desk import Desk, RunningSums
+from robuststream.sumtree._layers import FANOUT, Layers
 
-MOST_DESKS = 4
-"""How many sizes of mini-batch are kept room for at a time."""
+MOST_DESKS = 8
+"""How many sizes of mini-batch or block are kept room for at a time."""
+AT_ONCE = 1024
+"""Rows gathered and added up in one operation on the CPU: 256 KiB of float64, in a cache. A draw of more bisects."""
+BLOCK = 1 << 16
+"""Draws in one operation otherwise."""
 
 
 class TorchWalk:
-    """Draws from layers and keeps their sums right."""
+    """Draws from layers and keeps their sums right.
+
+    On the CPU the running sums of a layer that has few rows beside n are taken whole and kept from an update to the next draw.
+    """
 
     def __init__(self, layers: Layers) -> None:
         self.layers = layers
-        self._by_row = layers.top.device.type == "cpu"
-        self._at_once = 1024 if self._by_row else 1 << 20  # rows read in one operation: 256 KiB of float64, in a cache
-        self._desks: dict[int, _Desk] = {}
+        self._device = device = layers.top.device
+        self._by_row = device.type == "cpu"
+        self._at_once = AT_ONCE if self._by_row else 1 << 20
+        self._desks: dict[int, Desk] = {}
+        self._kept: dict[int, RunningSums] = {}
+        self._one = torch.ones((), dtype=torch.float64, device=device)
+        self._size = torch.full((), layers.lengths[0], dtype=torch.float64, device=device)
+
+    def uniforms(self, n: int, generator: torch.Generator) -> Tensor:
+        """(layers, n) float64 in [0, 1), as `torch.rand` makes them; the next call may write over them."""
+        return self._desk(n).fresh.uniform_(generator=generator)
 
     def draw(self, r: Tensor) -> Tensor:
         """(n,) int64 entries of layer 0, each by its own column of r (layers, n), uniform in [0, 1)."""
-        u = (1.0 - r).unsqueeze(2)
-        at = torch.empty(u.shape[1:], dtype=torch.int64, device=r.device)  # (n, 1)
-        if len(at) <= self._at_once:
-            self._descend(u, at)
+        desk = self._desk(r.shape[1])
+        if desk.n <= self._at_once:
+            self._descend(r, desk.at, desk)
         else:
-            for part, place in zip(u.split(self._at_once, 1), at.split(self._at_once), strict=True):
-                self._descend(part, place)
-        return self._unless_empty(at.squeeze(1), r[0])
+            size = BLOCK if self._by_row else self._at_once
+            for part, place in zip(r.split(size, 1), desk.at.split(size), strict=True):
+                self._descend(part, place, self._desk(len(place)))
+        return self._unless_empty(desk.at, desk.first if r is desk.fresh else r[0], desk)
 
-    def _descend(self, u: Tensor, at: Tensor) -> None:
-        """As `draw`, by u (layers, n, 1) in (0, 1], into `at`: a target is never 0 nor beyond the total, no child of 0 is met."""
-        layers, desk = self.layers, self._desk(len(at))
-        top, *lower = u.unbind(0)
-        torch.searchsorted(layers.edges, torch.mul(top, layers.total, out=desk.target), out=at)
-        entry = at.squeeze(1)
-        for rows, fresh in zip(reversed(layers.rows), lower, strict=True):
-            self._add_up(rows, entry, desk)
-            torch.mul(fresh, desk.last, out=desk.target)
-            if self._by_row:
-                torch.searchsorted(desk.sums, desk.target, out=desk.child)
+    def _descend(self, r: Tensor, at: Tensor, desk: Desk) -> None:
+        """As `draw`, into `at`: by 1 - r in (0, 1], so that a target is never 0 nor beyond the total and no child of 0 is met."""
+        layers, left = self.layers, len(desk.kept)
+        torch.sub(self._one, r, out=desk.u)
+        torch.mul(desk.u_of[left], layers.total, out=desk.target)
+        if self._by_row and desk.n > AT_ONCE:
+            left = self._bisect(at, desk)
+        else:
+            torch.searchsorted(layers.edges, desk.target, out=at)
+        for k in range(left - 1, -1, -1):
+            kept, rows, u = desk.kept[k], layers.rows[k], desk.u_of[k]
+            if kept:
+                desk.read(kept, at)
+                desk.choose(u, at)
+            elif desk.n <= self._at_once:
+                desk.add_up(rows, at)
+                desk.choose(u, at)
             else:
-                torch.sum(desk.sums < desk.target, 1, keepdim=True, out=desk.child)
-            torch.add(desk.child, at, alpha=FANOUT, out=at)
+                for part, place in zip(u.split(self._at_once), at.split(self._at_once), strict=True):
+                    few = self._desk(len(place))
+                    few.add_up(rows, place)
+                    few.choose(part, place)
 
-    def _desk(self, n: int) -> _Desk:
-        """Room to work on n rows, taken once: what a step finds where it left it costs half of what it takes anew."""
+    def _bisect(self, at: Tensor, desk: Desk) -> int:
+        """As `_descend`, by five comparisons a layer instead of 32 running sums for each draw; the last layer it came to."""
+        layers, place, k = self.layers, desk.place.zero_(), len(desk.kept)
+        desk.bisect(layers.edges, len(layers.edges))
+        while k > 0 and (kept := desk.kept[k - 1]):
+            k -= 1
+            torch.index_select(kept.above, 0, place, out=desk.target).mul_(desk.u_of[k])
+            place.mul_(FANOUT)
+            desk.bisect(kept.flat, FANOUT)
+        at.copy_(place)
+        return k
+
+    def _desk(self, n: int) -> Desk:
         desk = self._desks.get(n)
         if desk is None:
             if len(self._desks) >= MOST_DESKS:
                 self._desks.clear()
-            with torch.inference_mode(False):  # whoever comes first
-                desk = self._desks[n] = _Desk(n, self.layers, self._by_row)
+            desk = self._desks[n] = Desk(n, self.layers, self._kept)
         return desk
-
-    def _add_up(self, rows: Tensor, which: Tensor, desk: _Desk) -> None:
-        """The running sums of rows (N / 32, 32) at `which` (n,), onto the desk."""
-        read = torch.index_select(rows, 0, which, out=desk.read[rows.dtype])
-        torch.cumsum(read if self._by_row else read.t(), desk.along, dtype=torch.float64, out=desk.added)
 
     def draw_stratified(self, r: Tensor) -> Tensor:
         """As `draw`, but draw i lies in the i-th of n equal parts of the running sum; r is (n,)."""
@@ -80,21 +109,29 @@ class TorchWalk:
             below = torch.searchsorted(sums, target[:, None]).squeeze(1)
             u = _depth(sums.view(-1), each + below, below, target)
             at = torch.add(below, at, alpha=FANOUT)
-        return self._unless_empty(at, r)
+        return self._unless_empty(at, r, self._desk(n))
 
     def write(self, index: Tensor, kept: Tensor) -> None:
         """Leaves `index` (n,) become `kept` (n,), the largest where one repeats; sums above them are taken anew."""
-        layers = self.layers
-        layers.values.scatter_reduce_(0, index, kept, "amax", include_self=False)
-        for k, rows in enumerate(layers.rows):
-            if len(rows) <= len(index):
+        layers, desk = self.layers, self._desk(len(index))
+        layers.values.index_copy_(0, index, desk.nothing).scatter_reduce_(0, index, kept, "amax")  # repeats in any order
+        for k, which in enumerate(desk.touched(index)):
+            if k in self._kept:
+                self._kept[k].change()
+            if desk.n <= self._at_once:
+                desk.add_up(layers.rows[k], which)
+                layers.flat[k + 1].index_copy_(0, which, desk.totals)
+            else:
+                for part in which.split(self._at_once):
+                    few = self._desk(len(part))
+                    few.add_up(layers.rows[k], part)
+                    layers.flat[k + 1].index_copy_(0, part, few.totals)
+        for k in range(desk.lower, len(desk.kept)):
+            sums = desk.kept[k]
+            if sums:
+                sums.renew()
+            else:
                 self._add_all_up(k)
-                continue
-            touched = index >> SHIFT * (k + 1)
-            for row in (touched,) if len(touched) <= self._at_once else touched.split(self._at_once):
-                desk = self._desk(len(row))
-                self._add_up(rows, row, desk)
-                layers.flat[k + 1].index_copy_(0, row, desk.totals)
         self._add_up_top()
 
     def rebuild(self) -> None:
@@ -113,6 +150,8 @@ class TorchWalk:
 
     def _add_all_up(self, k: int) -> None:
         layers = self.layers
+        if k in self._kept:
+            self._kept[k].change()
         for rows, sums in zip(layers.rows[k].split(self._at_once), layers.flat[k + 1].split(self._at_once), strict=False):
             sums.narrow(0, 0, len(rows)).copy_(self._totals(rows))  # the last may have padding
 
@@ -122,26 +161,12 @@ class TorchWalk:
         if not self._by_row:  # a parallel scan may round an entry of zero past its neighbour, and then it could be drawn
             layers.edges.copy_(torch.where(layers.top > 0, layers.edges, 0.0).cummax(0).values)
 
-    def _unless_empty(self, at: Tensor, r: Tensor) -> Tensor:
-        """Where all values are zero, indices drawn uniformly by r (n,) in their stead, and counted."""
-        layers = self.layers
-        empty = layers.total <= 0
-        layers.uniform_draws.add_(empty)
-        return torch.where(empty, (r * layers.lengths[0]).to(torch.int64), at)
-
-
-class _Desk:
-    """Room to add up n rows and to find a child in each."""
-
-    def __init__(self, n: int, layers: Layers, by_row: bool) -> None:
-        device = layers.top.device
-        self.read = {rows.dtype: torch.empty(n, FANOUT, dtype=rows.dtype, device=device) for rows in layers.rows}
-        shape, self.along = ((n, FANOUT), 1) if by_row else ((FANOUT, n), 0)
-        self.added = torch.empty(shape, dtype=torch.float64, device=device)
-        self.sums = self.added if by_row else self.added.t()  # (n, 32)
-        self.last, self.totals = self.sums.narrow(1, FANOUT - 1, 1), self.sums.select(1, FANOUT - 1)  # (n, 1) and (n,)
-        self.target = torch.empty(n, 1, dtype=torch.float64, device=device)
-        self.child = torch.empty(n, 1, dtype=torch.int64, device=device)
+    def _unless_empty(self, at: Tensor, r: Tensor, desk: Desk) -> Tensor:
+        """Where all values are zero, and `at` therefore too, indices drawn uniformly by r (n,) in its stead, and counted."""
+        torch.logical_not(self.layers.total, out=desk.empty)
+        self.layers.uniform_draws.add_(desk.empty)
+        desk.child.copy_(torch.mul(r, self._size, out=desk.target))
+        return torch.addcmul(at, desk.child, desk.empty)
 
 
 def _depth(sums: Tensor, place: Tensor, child: Tensor, target: Tensor) -> Tensor:

@@ -80,10 +80,8 @@ class SumTree:
         if stratified:
             r = torch.rand(n, generator=generator, dtype=torch.float64, device=self.device)
             return self._walk.draw_stratified(r)
-        if self._native:
-            return self._native.draw(self._native.uniforms(n, generator))
-        r = torch.rand(len(self._layers.flat), n, generator=generator, dtype=torch.float64, device=self.device)
-        return self._walk.draw(r)
+        walk = self._native or self._walk
+        return walk.draw(walk.uniforms(n, generator))
 
     def draw_distinct(self, n: int, generator: torch.Generator) -> Tensor:
         """(n,) int64 different indices, in the order of n successive draws, each in proportion among those left.
