@@ -112,6 +112,15 @@ def test_what_cannot_be_a_value_is_repaired_and_counted(backend: str) -> None:
     assert SumTree(2, backend=backend, fill=math.nan).total.item() == 0.0
 
 
+def test_counts_are_whole_whenever_they_are_read(backend: str) -> None:
+    tree = SumTree(2000, backend=backend, fill=0.0)
+    for call in range(1, 151):
+        tree.draw(3, rng(0))
+        tree.update(torch.tensor([3, 4]), torch.tensor([math.nan, 0.0]))
+        if call in (1, 2, 63, 64, 65, 150):
+            assert (tree.uniform_draws.item(), tree.repaired.item()) == (call, call)
+
+
 def test_sums_stay_finite_at_the_largest_values(backend: str) -> None:
     for dtype in (torch.float32, torch.float64):
         tree = SumTree(50_000, backend=backend, dtype=dtype, fill=math.inf)

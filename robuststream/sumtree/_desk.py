@@ -210,8 +210,3 @@ class Desk:
     def _less(self) -> Tensor:
         """(n,) int32, one where they lie below the target."""
         return self._empty(self.n, dtype=torch.int32)
-
-    @cached_property
-    def empty(self) -> Tensor:
-        """() int64, one if all values are zero."""
-        return self._empty(dtype=torch.int64)

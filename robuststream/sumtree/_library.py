@@ -71,8 +71,8 @@ class NativeWalk:
             length=(ctypes.c_int64 * _MOST_LAYERS)(*layers.lengths),
             layer=(ctypes.c_void_p * _MOST_LAYERS)(*(layer.data_ptr() for layer in layers.flat)),
             edges=layers.edges.data_ptr(),
-            uniform_draws=layers.uniform_draws.data_ptr(),
-            repaired=layers.repaired.data_ptr(),
+            uniform_draws=layers.uniform_draws.count.data_ptr(),
+            repaired=layers.repaired.count.data_ptr(),
             smallest=layers.smallest,
             largest=layers.largest,
         )

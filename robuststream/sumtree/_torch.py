@@ -162,11 +162,11 @@ class TorchWalk:
             layers.edges.copy_(torch.where(layers.top > 0, layers.edges, 0.0).cummax(0).values)
 
     def _unless_empty(self, at: Tensor, r: Tensor, desk: Desk) -> Tensor:
-        """Where all values are zero, and `at` therefore too, indices drawn uniformly by r (n,) in its stead, and counted."""
-        torch.logical_not(self.layers.total, out=desk.empty)
-        self.layers.uniform_draws.add_(desk.empty)
+        """Where all values are zero, indices drawn uniformly by r (n,) in the stead of `at`, and counted."""
+        empty = torch.logical_not(self.layers.total_alone)
+        self.layers.uniform_draws.add(empty)
         desk.child.copy_(torch.mul(r, self._size, out=desk.target))
-        return torch.addcmul(at, desk.child, desk.empty)
+        return torch.where(empty, desk.child, at)
 
 
 def _depth(sums: Tensor, place: Tensor, child: Tensor, target: Tensor) -> Tensor:

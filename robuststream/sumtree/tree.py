@@ -48,7 +48,7 @@ class SumTree:
         """Which backend draws and updates: "native" or "torch"."""
         self.variant = self._native.variant if self._native else ""
         """What the native backend was compiled for: "avx512", "avx2" or "portable"; "" with torch."""
-        self._layers.values.copy_(self._layers.repair(torch.full((), fill, dtype=torch.float64, device=self.device)))
+        self._layers.values.copy_(self._layers.repair(torch.full((1,), fill, dtype=torch.float64, device=self.device)))
         self.rebuild()
 
     @property
@@ -64,12 +64,12 @@ class SumTree:
     @property
     def uniform_draws(self) -> Tensor:
         """() int64 on the device: calls that found every value zero and drew uniformly."""
-        return self._layers.uniform_draws
+        return self._layers.uniform_draws.settled()
 
     @property
     def repaired(self) -> Tensor:
         """() int64 on the device: values that were stored otherwise than given."""
-        return self._layers.repaired
+        return self._layers.repaired.settled()
 
     def draw(self, n: int, generator: torch.Generator, *, stratified: bool = False) -> Tensor:
         """(n,) int64, independent draws with replacement, index i with probability value / total; uniform where the total is 0.
