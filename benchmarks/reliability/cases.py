@@ -263,7 +263,9 @@ def _run_folder(damages: list[tuple[int, str, list[int], Any]], folder: Path) ->
             path.write_bytes(instead)
         elif name == "records.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()] if _reads(path) else []
-            path.write_text("".join(json.dumps(row) + "\n" for row in _replace(rows, walk, instead) or [0]) if rows else "x\n")
+            left = _replace(rows, walk, instead)
+            lines = left if isinstance(left, list) and left else [left]  # whatever stands for all lines is one
+            path.write_text("".join(json.dumps(row) + "\n" for row in lines) if rows else "x\n")
         elif _reads(path):
             path.write_text(json.dumps(_replace(json.loads(path.read_text()), walk, instead)))
     before = _listing(folder)
