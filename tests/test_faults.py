@@ -126,6 +126,25 @@ def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, forked: None) -> N
     assert sum(run.finished for run in study.runs) == first
 
 
+def test_the_command_hands_fail_fast_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    class Asked:
+        def __init__(self, *_: object, **options: object) -> None:
+            asked.update(options)
+
+        def run(self) -> int:
+            return SOME_FAILED
+
+    monkeypatch.setattr("robuststream.study.bench.Bench", Asked)
+    monkeypatch.setattr(execute.nursery, "warm", lambda: None)
+    for words in ([], ["--fail-fast"]):
+        monkeypatch.setattr(sys, "argv", ["robuststream", "bench", "noisy-labels", "--out", str(tmp_path / "out"), *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, asked["fail_fast"]) == (SOME_FAILED, bool(words))
+
+
 @pytest.mark.parametrize(
     "body", ["return signals.loss * float('inf')", "return signals.loss * 1e38", "return signals.loss * float('nan')"]
 )
@@ -169,6 +188,7 @@ def test_a_data_file_that_vanishes_fails_its_runs_only(tmp_path: Path, forked: N
         ("raise KeyError('no such thing')", "scenario 'Mine' cannot be set up: KeyError: 'no such thing' (mine.py:9)"),
         ("return None", "scenario 'Mine' cannot be set up: AttributeError: 'NoneType' object has no attribute 'rows'"),
         ("torch.empty(10**15)", "scenario 'Mine' cannot be set up: RuntimeError: "),
+        ("raise SystemExit(0)", "scenario 'Mine' cannot be set up: SystemExit: 0 (mine.py:9)"),
     ],
 )
 def test_a_scenario_that_cannot_be_set_up_is_refused_in_a_line(line: str, told: str, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def preflight(runs: list[PlannedRun]) -> None:
             pool = build_world(settings).pool
         except (UserError, OSError):  # told as they are
             raise
-        except Exception as error:  # a plug-in's, of whatever kind, or no memory
+        except (Exception, SystemExit) as error:  # a plug-in's, of whatever kind, or no memory
             raise UserError(_unbuilt(settings, error)) from error
         if pool.size < pool.batch_size:
             raise UserError(
@@ -35,7 +35,7 @@ def preflight(runs: list[PlannedRun]) -> None:
             )
 
 
-def _unbuilt(settings: RunSettings, error: Exception) -> str:
+def _unbuilt(settings: RunSettings, error: BaseException) -> str:
     """In one line, with the place in the code: this process writes no traceback anywhere."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     told = " ".join(f"{type(error).__name__}: {error}".split())
