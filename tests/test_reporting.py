@@ -298,6 +298,7 @@ def test_numbers_are_printed_one_way() -> None:
     ]
     assert [markdown.p_value(p) for p in (None, 0.0001, 0.0625, 1.0)] == ["–", "< .001", ".062", "1"]
     assert markdown.reached(Reach(4, 5, Interval(0.3755, 0.9638))) == "4 of 5 (38–96 %)"
+    assert markdown.reached(Reach(3, 3, Interval(0.4385, 1.0))) == "3 of 3"
 
 
 def test_a_sampler_keeps_its_colour_and_the_baseline_is_black() -> None:
