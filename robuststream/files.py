@@ -32,7 +32,8 @@ def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
     Raises UserError where another is at work in it. A process that dies lets go of the folder, however it dies.
     """
     try:
-        file = open(folder / ".lock", "w")  # noqa: SIM115 -- closed below; what it raises is told apart from what the body raises
+        # Not "w": a link by that name in somebody else's folder would empty the file that it leads to.
+        file = open(folder / ".lock", "a")  # noqa: SIM115 -- closed below; what it raises is told apart from what the body raises
     except OSError as error:
         raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
     with file:

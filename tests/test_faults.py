@@ -69,6 +69,10 @@ FAULTS = {
         "raise torch.OutOfMemoryError('CUDA out of memory. Tried')",
         "out of GPU memory with recipe.batch_size=32",
     ),
+    "the GPU is full already": (
+        "raise RuntimeError('CUDA error: out of memory\\nCUDA kernel errors might be')",
+        "out of GPU memory with recipe.batch_size=32",
+    ),
     "the disk is full": ("raise OSError(28, 'No space left on device')", "no room left on the disk of"),
     "hung": ("while True: time.sleep(1)", "took longer than run_limit=8 seconds"),
 }
@@ -122,6 +126,25 @@ def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, forked: None) -> N
     assert sum(run.finished for run in study.runs) == first
 
 
+def test_the_command_hands_fail_fast_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    class Asked:
+        def __init__(self, *_: object, **options: object) -> None:
+            asked.update(options)
+
+        def run(self) -> int:
+            return SOME_FAILED
+
+    monkeypatch.setattr("robuststream.study.bench.Bench", Asked)
+    monkeypatch.setattr(execute.nursery, "warm", lambda: None)
+    for words in ([], ["--fail-fast"]):
+        monkeypatch.setattr(sys, "argv", ["robuststream", "bench", "noisy-labels", "--out", str(tmp_path / "out"), *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, asked["fail_fast"]) == (SOME_FAILED, bool(words))
+
+
 @pytest.mark.parametrize(
     "body", ["return signals.loss * float('inf')", "return signals.loss * 1e38", "return signals.loss * float('nan')"]
 )
@@ -157,6 +180,29 @@ def test_a_data_file_that_vanishes_fails_its_runs_only(tmp_path: Path, forked: N
     }
     assert any(what == "failed" and name == own[0].name and "there is no such file" in detail for what, name, detail in heard)
     assert any(what == "finished" and name == digits[0].name for what, name, _ in heard)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("raise KeyError('no such thing')", "scenario 'Mine' cannot be set up: KeyError: 'no such thing' (mine.py:9)"),
+        ("return None", "scenario 'Mine' cannot be set up: AttributeError: 'NoneType' object has no attribute 'rows'"),
+        ("torch.empty(10**15)", "scenario 'Mine' cannot be set up: RuntimeError: "),
+        ("raise SystemExit(0)", "scenario 'Mine' cannot be set up: SystemExit: 0 (mine.py:9)"),
+    ],
+)
+def test_a_scenario_that_cannot_be_set_up_is_refused_in_a_line(line: str, told: str, tmp_path: Path) -> None:
+    """Before anything is written: its runs could only fail one by one, and it is the study's own process that has tried."""
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom dataclasses import dataclass\nfrom robuststream.contracts import Scenario\n\n"
+        f"@dataclass\nclass Mine(Scenario):\n    'Mine.'\n    def corrupt(self, data, generator):\n        {line}\n"
+    )
+    study = load_study("noisy-labels", ["samplers=uniform", f"scenarios=clean,{tmp_path / 'mine.py'}:Mine", *SMALL])
+    with pytest.raises(UserError) as refusal:
+        Bench(study, tmp_path / "out", "a test", jobs=1, threads=1)
+    assert told in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists()
 
 
 # -- disks -------------------------------------------------------------------------------------------------------------------
@@ -314,6 +360,19 @@ def test_an_interrupt_finishes_the_step_saves_and_says_so(tmp_path: Path, forked
 def test_a_second_interrupt_waits_for_nobody(tmp_path: Path, forked: None) -> None:
     study = bench(tmp_path / "out", plugin(tmp_path, "time.sleep(60)\nreturn signals.loss"))
     assert _interrupted(study, tmp_path / "out", presses=2) == INTERRUPTED
+
+
+@linux
+def test_what_brings_workers_forth_is_deaf_to_ctrl_c_while_it_imports() -> None:
+    """A terminal presses it for the whole group: only the study is to answer, and nobody with a traceback."""
+    code = (
+        "import os, signal, time\nfrom multiprocessing import forkserver\nfrom robuststream.study import nursery\n"
+        "nursery.warm()\npid = forkserver._forkserver._forkserver_pid\nos.kill(pid, signal.SIGINT)\ntime.sleep(1.0)\n"
+        "os.kill(pid, 0)\nprint(os.waitpid(pid, os.WNOHANG)[0], signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+        "os.kill(pid, signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0 True\n", "")
 
 
 def _interrupted(study: Bench, folder: Path, presses: int) -> int:

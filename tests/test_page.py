@@ -227,9 +227,15 @@ def test_the_cost_axis_and_the_target_switch(shown: Window) -> None:
         return shown.run("return document.querySelector('#curves figure > svg').getAttribute('aria-label')")
 
     assert "charged compute, uniform epochs" in axis()
-    shown.click("#currency input[value=step]")
+    told = {"seconds": "seconds", "backwards": "backwards", "flops": "charged FLOPs", "step": "steps"}
+    axes = set()
+    for currency, name in told.items():
+        shown.click(f"#currency input[value={currency}]")
+        axes.add(axis())
+        assert f"speed-up to T95, {name}" in shown.run("return document.querySelector('[data-key=speed]').textContent")
+        assert shown.run("return document.querySelectorAll('#curves polyline').length") == 8
+    assert len(axes) == 4
     assert "against steps" in axis()
-    assert "speed-up to T95, steps" in shown.run("return document.querySelector('[data-key=speed]').textContent")
     before = shown.column(6)
     shown.run("const box = document.getElementById('rung'); box.value = 'T90'; box.dispatchEvent(new Event('change'))")
     assert shown.column(6) != before
@@ -289,6 +295,33 @@ def test_everything_that_can_be_used_has_a_name_and_is_reached_by_keyboard(shown
     assert nameless == []
     assert shown.run("return document.querySelectorAll('#plane [tabindex=\"0\"]').length") == 6
     assert shown.run("return [...document.querySelectorAll('[onclick]')].length") == 0
+
+
+def test_with_keys_alone_it_is_sorted_and_a_run_opened(shown: Window) -> None:
+    """Real keys, as a browser gets them: Tab to every control, Enter to sort, Enter to open a sampler, Escape to close it."""
+    actions, keys = (pytest.importorskip(f"selenium.webdriver.common.{name}") for name in ("action_chains", "keys"))
+
+    def press(key: str) -> str:
+        actions.ActionChains(shown.driver).send_keys(key).perform()
+        return shown.run("const one = document.activeElement; return one.dataset.key || one.id || one.closest('[id]')?.id || ''")
+
+    def tab_to(wanted: str) -> list[str]:
+        seen = [press(keys.Keys.TAB)]
+        while seen[-1] != wanted and len(seen) < 100:
+            seen.append(press(keys.Keys.TAB))
+        assert seen[-1] == wanted
+        return seen
+
+    seen = tab_to("test")
+    assert {"theme", "currency", "rung", "scenario", "samplers", "close", "curves", "plane", "filter"} <= set(seen)
+    assert press(keys.Keys.ENTER) == "test", "the focus stays on the column"
+    assert shown.run("return document.activeElement.closest('th').getAttribute('aria-sort')") == "descending"
+    tab_to("table")
+    press(keys.Keys.ENTER)
+    assert shown.run("return document.getElementById('details').open")
+    press(keys.Keys.ESCAPE)
+    assert not shown.run("return document.getElementById('details').open")
+    assert shown.run("return document.activeElement.closest('tbody') !== null"), "and goes back to where it came from"
 
 
 def test_light_and_dark_differ_and_can_be_switched(shown: Window) -> None:

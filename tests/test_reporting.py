@@ -74,6 +74,13 @@ def test_the_first_table_says_what_was_planted(text: str) -> None:
     assert rows["owc"][3:] == ["–", "0 of 5 (0–43 %)"]
 
 
+def test_the_first_screen_is_verdict_then_one_table_then_one_figure(text: str) -> None:
+    places = [text.index(mark) for mark in ("## Verdict", "\n| ", "\n![", "## By scenario")]
+    assert places == sorted(places)
+    assert text[: places[3]].count("\n![") == 1
+    assert len(re.findall(r"(?:^\|.*\n)+", text[: places[3]], flags=re.MULTILINE)) == 1
+
+
 def test_verdicts_are_derived(text: str) -> None:
     verdict = text[text.index("## Verdict") : text.index("### clean")]
     assert "**No sampler may be claimed to reach 95 % of uniform's gain with less compute than uniform.**" in verdict
@@ -291,6 +298,7 @@ def test_numbers_are_printed_one_way() -> None:
     ]
     assert [markdown.p_value(p) for p in (None, 0.0001, 0.0625, 1.0)] == ["–", "< .001", ".062", "1"]
     assert markdown.reached(Reach(4, 5, Interval(0.3755, 0.9638))) == "4 of 5 (38–96 %)"
+    assert markdown.reached(Reach(3, 3, Interval(0.4385, 1.0))) == "3 of 3"
 
 
 def test_a_sampler_keeps_its_colour_and_the_baseline_is_black() -> None:
@@ -318,6 +326,32 @@ def test_a_sampler_of_ours_looks_the_same_in_every_study_whatever_stands_beside_
 def test_every_sampler_of_ours_has_a_place_in_the_list_of_looks() -> None:
     assert set(registry.names("samplers")) - {"uniform"} <= set(_reserved())
     assert len(set(_reserved())) == len(_reserved()) <= len(PALETTE) * len(STROKES)
+
+
+SEEN = {
+    "everybody": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+"""What is left of linear RGB [Machado, Oliveira and Fernandes, 2009, severity 1]."""
+
+
+def closest(colors: tuple[str, ...], who: str) -> float:
+    """The smallest distance of two colours as somebody sees them: CIE 1976, where 2.3 is just noticeable side by side."""
+    rgb = np.array([[int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)] for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SEEN[who]), 0, 1)
+    xyz = seen @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]) / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    return float(apart[~np.eye(len(colors), dtype=bool)].min())
+
+
+@pytest.mark.parametrize("who", SEEN)
+def test_colours_are_told_apart_whatever_somebody_sees(who: str) -> None:
+    assert closest((*PALETTE, BASELINE), who) > 12
+    assert closest(("#d62728", "#2ca02c"), "deuteranopia") < 8, "the usual red and green would not pass"
 
 
 def test_a_band_is_the_range_below_five_runs_and_an_interval_above() -> None:

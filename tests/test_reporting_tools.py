@@ -234,6 +234,23 @@ def spoil_settings(folder: Path) -> None:
     change(folder, runs=[new.name if name == old.name else name for name in written["runs"]])
 
 
+def test_a_run_that_two_machines_finished_alike_is_taken_from_the_first(tmp_path: Path) -> None:
+    """No two machines take the same time: that alone is no other result."""
+    a, b = part(tmp_path / "a", [0, 1]), part(tmp_path / "b", [1, 2])
+    path = next((b / "runs").glob("plb--clean--seed1--*/result.json"))
+    result = json.loads(path.read_text())
+    later = {"seconds": result["seconds"] | {"train": 99.0}, "provenance": result["provenance"] | {"started": "later"}}
+    path.write_text(json.dumps(result | later))
+    assert merge(tmp_path / "whole", [a, b]) == (12, 12)
+    assert (tmp_path / "whole" / path.relative_to(b)).read_bytes() == records_of(a, path.parent.name)
+
+
+def records_of(folder: Path, name: str) -> bytes:
+    """A result as merge writes it."""
+    result = json.loads((folder / "runs" / name / "result.json").read_text())
+    return (json.dumps(result, indent=1) + "\n").encode()
+
+
 def test_merge_needs_two_parts_and_an_empty_place(tmp_path: Path) -> None:
     a = part(tmp_path / "a", [0])
     with pytest.raises(UserError, match="at least two"):
@@ -261,6 +278,21 @@ def test_watch_rebuilds_when_runs_finish_and_ends_with_the_study(tmp_path: Path)
     assert [line.rpartition(": ")[2] for line in said] == ["2 of 4 runs", "3 of 4 runs", "4 of 4 runs"]
     assert len(waits) == 3
     assert "4 of 4 runs have finished" in (study / REPORT).read_text()
+
+
+def test_watch_tells_of_runs_that_fail_too(tmp_path: Path) -> None:
+    study = fake_study(tmp_path / "running", (UNIFORM, TWICE), seeds=2, skip=2)
+    late = study / "runs" / records.run_name(fake_runs((UNIFORM, TWICE), seeds=2)[3].settings)
+    said: list[str] = []
+
+    def wait(seconds: float) -> None:
+        if len(said) > 1:
+            raise KeyboardInterrupt
+        records.note_failure(late, "its process died")
+
+    watch(study, said.append, wait)
+    assert [line.rpartition(": ")[2] for line in said[:2]] == ["2 of 4 runs", "2 of 4 runs, 1 failed"]
+    assert "its process died" in (study / REPORT).read_text()
 
 
 def test_watch_ends_quietly_on_an_interrupt(tmp_path: Path) -> None:

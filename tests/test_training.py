@@ -71,10 +71,30 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(sampler: str, stop_after: int,
     assert not (tmp_path / "b" / "checkpoint.pt").exists()
 
 
+HOSTILE = ["backdoor", "corruptions", "duplicates", "long-tail", "open-set", "poisoned"]
+"""Beside those that attack while the run trains (test_adversarial) and those that are mixed (test_hostile_data)."""
+
+
+@pytest.mark.parametrize("scenario", HOSTILE)
+def test_a_stopped_run_in_a_hostile_world_ends_as_an_undisturbed_one(scenario: str, tmp_path: Path) -> None:
+    run = settings("plb", scenario)
+    undisturbed = train(run, make(tmp_path / "a"))
+    asked = iter(range(10**6))
+    with pytest.raises(Stopped):
+        train(run, make(tmp_path / "b"), Watch(stop=lambda: next(asked) > 1))
+    assert without_time(train(run, tmp_path / "b")) == without_time(undisturbed)
+    assert evaluations(tmp_path / "b") == evaluations(tmp_path / "a")
+
+
+def test_every_scenario_is_stopped_and_resumed_in_some_test() -> None:
+    attacking = {name for name in registry.names("scenarios") if name.startswith("adversarial-")}
+    assert {*HOSTILE, *attacking, "clean", "label-noise", "mixed"} == set(registry.names("scenarios"))
+
+
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
     one = train(settings("uniform", "clean", "seeds=[0]"), make(tmp_path / "a"))
     other = train(settings("uniform", "clean", "seeds=[1]"), make(tmp_path / "b"))
-    assert one["last"]["validation_accuracy"], other["last"]["validation_accuracy"]
+    assert without_time(one) != without_time(other)
     assert evaluations(tmp_path / "a") != evaluations(tmp_path / "b")
 
 

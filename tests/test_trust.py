@@ -250,6 +250,22 @@ def test_a_foreign_plan_reads_and_writes_nothing_outside(tmp_path: Path) -> None
     assert {path for path in tmp_path.iterdir() if path.is_dir()} == before | {tmp_path / "merged"}
 
 
+def test_links_in_a_foreign_study_lead_no_writer_out(tmp_path: Path) -> None:
+    """Locking empties no file that a link leads to, and a report clears no folder of pictures but its own."""
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "holiday.png").write_text("mine")
+    study = fake_study(tmp_path / "foreign", (Arm("uniform", "uniform"),), seeds=1)
+    (study / ".lock").symlink_to(tmp_path / "notes.txt")
+    (study / "figures").symlink_to(tmp_path / "pictures")
+    with records.alone(study):
+        pass
+    with pytest.raises(UserError, match="is a link to another place"):
+        write_report(study)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["holiday.png"]
+
+
 def test_the_policy_on_security_says_how_to_report() -> None:
     text = (Path(__file__).parent.parent / "SECURITY.md").read_text()
     for word in ("weights_only", "allow_pickle=False", "SafeLoader", "plug-in", "torchattacks", "pip-audit"):

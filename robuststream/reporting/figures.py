@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robuststream.errors import UserError
 from robuststream.evidence._flag import Cells, Place, by_cell
 from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import ScenarioSummary, StudySummary
@@ -78,10 +79,15 @@ _KINDS = (
 
 
 def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False) -> list[Drawn]:
-    """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first."""
+    """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first.
+
+    Raises UserError where `folder` is a link: old figures are removed, and that would be done wherever it leads.
+    """
     finished = [run for run in runs if run.result is not None]
     if not finished:
         return []
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link to another place, whose figures a report would replace; remove the link")
     unit = finished[0].settings["recipe"]["budget"]["unit"]
     folder.mkdir(exist_ok=True)
     found: list[Drawn] = []

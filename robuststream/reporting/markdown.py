@@ -10,7 +10,7 @@ from typing import Any
 from robuststream.errors import printable
 from robuststream.evidence.arms import Gap, Spread
 from robuststream.evidence.censored import MedianRatio, Restricted
-from robuststream.evidence.intervals import Interval
+from robuststream.evidence.intervals import FEWEST_PAIRS, Interval
 from robuststream.evidence.speedup import Reach, SpeedUp
 
 NONE = "–"
@@ -95,10 +95,11 @@ def mean_cost(found: Restricted | None) -> str:
 
 
 def reached(found: Reach | None) -> str:
-    """'4 of 5 (38–96 %)' with Wilson's interval."""
+    """'4 of 5 (38–96 %)' with Wilson's interval; below 5 runs without, as for every other interval (rule 6)."""
     if found is None:
         return NONE
-    return f"{found.reached} of {found.runs} ({100 * found.interval.low:.0f}–{100 * found.interval.high:.0f} %)"
+    ends = f" ({100 * found.interval.low:.0f}–{100 * found.interval.high:.0f} %)" if found.runs >= FEWEST_PAIRS else ""
+    return f"{found.reached} of {found.runs}{ends}"
 
 
 def p_value(p: float | None) -> str:

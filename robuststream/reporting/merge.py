@@ -83,9 +83,14 @@ def _runs(parts: Sequence[tuple[Path, Sequence[RunRecords]]]) -> dict[str, RunRe
             told = f"{run.sampler}, {run.scenario}, seed {run.seed}"
             if places.setdefault(place, name) != name:
                 raise UserError(f"{part} does not fit: its run ({told}) has other settings than another part's")
-            if found.setdefault(name, run).result != run.result:
+            if _numbers(found.setdefault(name, run)) != _numbers(run):
                 raise UserError(f"{part} does not fit: its run ({told}) was finished in another part too, with another result")
     return found
+
+
+def _numbers(run: RunRecords) -> dict[str, Any]:
+    """What must repeat bit for bit wherever a run is finished; how long it took, when and where is the first part's."""
+    return {key: value for key, value in (run.result or {}).items() if key not in ("seconds", "provenance")}
 
 
 def _write_run(folder: Path, run: RunRecords, networks: Sequence[Path]) -> None:

@@ -86,12 +86,6 @@ def _points(arm: ArmSummary) -> str:
     return f"{gap(arm.gap)} points{_p(arm.gap and arm.gap.p, arm)}"
 
 
-_ENDS: dict[Side, str] = {
-    "better": "It ends more accurate",
-    "worse": "It ends less accurate",
-    "down": "Reported, not claimed, to end less accurate",
-}
-
 _ELSEWHERE: dict[tuple[Side, ...], str] = {
     ("up",): "ahead, but not to be claimed",
     ("open",): "no difference shown",

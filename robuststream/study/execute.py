@@ -86,6 +86,7 @@ class Executor:
         self._stop.value = 1
 
     def _spawn(self) -> _Worker:
+        nursery.warm(self._context)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=work, args=(theirs, self._stop, self.threads), daemon=True)
         process.start()

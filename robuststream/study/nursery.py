@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
+from typing import Any
 
 PRELOADED = ["__main__", "robuststream.study.worker"]
 
@@ -18,12 +23,30 @@ def processes() -> BaseContext:
     return context
 
 
-def warm() -> None:
+def warm(context: Any = None) -> None:
     """Begin to import what workers need, beside what this process does: every worker is then ready at once.
 
-    To import torch and scikit-learn takes seconds, and once they are here a fork takes milliseconds.
+    To import torch and scikit-learn takes seconds, and once they are here a fork takes milliseconds. Done again, it does nothing.
     """
-    if processes().get_start_method() == "forkserver":
+    context = context or processes()
+    if isinstance(context, BaseContext) and context.get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        forkserver.ensure_running()
+        with _deaf():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that is started in here ignores Ctrl-C from its first moment on, and so do its forks.
+
+    A terminal sends it to the whole group of processes; one that is still importing would die of it, with a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there may it be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from pathlib import Path
 
 import torch
@@ -21,12 +22,24 @@ def preflight(runs: list[PlannedRun]) -> None:
     """Build the world of one run per scenario, so that a mistake in the settings is answered now. Raises UserError."""
     first_of_scenario = {run.settings.scenario.label: run.settings for run in reversed(runs)}
     for settings in first_of_scenario.values():
-        pool = build_world(settings).pool
+        try:
+            pool = build_world(settings).pool
+        except (UserError, OSError):  # told as they are
+            raise
+        except (Exception, SystemExit) as error:  # a plug-in's, of whatever kind, or no memory
+            raise UserError(_unbuilt(settings, error)) from error
         if pool.size < pool.batch_size:
             raise UserError(
                 f"recipe.batch_size={pool.batch_size} is not possible (the pool holds {pool.size} examples after the "
                 f"validation split)"
             )
+
+
+def _unbuilt(settings: RunSettings, error: BaseException) -> str:
+    """In one line, with the place in the code: this process writes no traceback anywhere."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"scenario '{settings.scenario.label}' cannot be set up: {told} ({Path(place.filename).name}:{place.lineno})"
 
 
 def estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float | None:

@@ -23,6 +23,10 @@ PATIENCE = 60.0
 """Seconds that a worker waits for one of a killed study to finish its step, save and let go of the run's folder."""
 
 
+_GPU_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What CUDA and its libraries say where torch's own allocator was not asked: most often others have filled the GPU already."""
+
+
 class Flag(Protocol):
     """A byte of shared memory. No lock belongs to it, so a worker that is killed while it looks cannot take one along."""
 
@@ -100,7 +104,7 @@ def _reason(error: Exception, run: RunSettings, folder: Path) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no room left on the disk of {folder} ({error.strerror}); make room, and it goes on from its last checkpoint"
     smaller = "lower it, or run fewer side by side with --jobs"
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _GPU_FULL):
         return f"out of GPU memory with recipe.batch_size={run.recipe.batch_size}; {smaller} ({text.partition('. ')[0]})"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return f"out of memory with recipe.batch_size={run.recipe.batch_size}; {smaller} ({text.partition('. ')[0]})"
