@@ -261,6 +261,16 @@ def test_missing_and_diverged_runs_are_flagged() -> None:
     assert [str(place) for place in found["diverged"].where] == ["plb, clean"]
 
 
+def test_base_values_that_had_to_be_replaced_are_flagged() -> None:
+    runs = fake_runs((UNIFORM, TWICE))
+    exploded = [changed(run, counters={"repaired_values": 7 * run.seed}) if run.sampler == "plb" else run for run in runs]
+    found = flags_of(exploded)["base values repaired"]
+    assert "up to 28 times in a run" in found.sentence
+    assert [str(place) for place in found.where] == ["plb, clean"]
+    whole = [changed(run, counters={"repaired_values": 0}) for run in runs]
+    assert "base values repaired" not in flags_of(whole)
+
+
 def test_a_baseline_that_did_not_decay_is_flagged() -> None:
     runs = fake_runs((UNIFORM, TWICE))
     held = [dataclasses.replace(run, evaluations=[e | {"lr": 0.1} for e in run.evaluations]) for run in runs]

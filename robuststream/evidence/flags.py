@@ -25,6 +25,7 @@ def study_flags(
     found = [
         _missing(len(finished), planned),
         _diverged(cells),
+        _repaired(cells),
         _unfair(finished),
         _mixed(finished),
         _not_decayed(cells, baseline),
@@ -60,6 +61,21 @@ def _diverged(cells: Cells) -> Flag | None:
         where,
         f"{sum(counts.values())} runs diverged; means leave out figures that such a run does not have, and it reaches no target "
         "after that",
+    )
+
+
+def _repaired(cells: Cells) -> Flag | None:
+    """Base values that exploded or vanished: a sum tree holds no such value, and says how often it was given one."""
+    most = {place: max(result_of(run)["counters"].get("repaired_values", 0) for run in runs) for place, runs in cells.items()}
+    where = tuple(place for place, count in most.items() if count)
+    if not where:
+        return None
+    return Flag(
+        "base values repaired",
+        "accuracy",
+        where,
+        f"base values were no number, infinite or too small to hold, up to {max(most.values())} times in a run, and were replaced; "
+        "what was drawn by them follows that rule, not the method",
     )
 
 
