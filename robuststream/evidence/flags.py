@@ -74,8 +74,8 @@ def _repaired(cells: Cells) -> Flag | None:
         "base values repaired",
         "accuracy",
         where,
-        f"base values were no number, infinite or too small to hold, up to {max(most.values())} times in a run, and were replaced; "
-        "what was drawn by them follows that rule, not the method",
+        f"base values were no number, infinite or too small to hold, up to {max(most.values())} times in a run, and were "
+        "replaced; what was drawn by them follows that rule, not the method",
     )
 
 
