@@ -369,8 +369,9 @@ def test_what_brings_workers_forth_is_deaf_to_ctrl_c_while_it_imports() -> None:
     """A terminal presses it for the whole group: only the study is to answer, and nobody with a traceback."""
     code = (
         "import os, signal, time\nfrom multiprocessing import forkserver\nfrom robuststream.study import nursery\n"
-        "nursery.warm()\npid = forkserver._forkserver._forkserver_pid\nos.kill(pid, signal.SIGINT)\ntime.sleep(1.0)\n"
-        "os.kill(pid, 0)\nprint(os.waitpid(pid, os.WNOHANG)[0], signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+        "before = signal.getsignal(signal.SIGINT)\nnursery.warm()\npid = forkserver._forkserver._forkserver_pid\n"
+        "os.kill(pid, signal.SIGINT)\ntime.sleep(1.0)\n"
+        "os.kill(pid, 0)\nprint(os.waitpid(pid, os.WNOHANG)[0], signal.getsignal(signal.SIGINT) is before)\n"
         "os.kill(pid, signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -274,7 +274,7 @@ def test_ten_seeds_carry_a_claim_with_its_p(tmp_path: Path) -> None:
 
 def test_many_classes_show_flows_instead_of_a_matrix(tmp_path: Path) -> None:
     matrix = [[10 if a == b else 3 * (b == (a + 1) % 30) for b in range(30)] for a in range(30)]
-    changes = {"labels.matrix": matrix, "labels.per_class": [3 / 13] * 30}
+    changes = {"data.num_classes": 30, "labels.matrix": matrix, "labels.per_class": [3 / 13] * 30}
     text = report_of(fake_study(tmp_path / "flows", (UNIFORM,), (NOISY,), seeds=1, changes=changes))
     assert "| clean class | observed class | examples | wrong in the clean class |" in text
     assert "| 0 | 1 | 3 | 23.1 % |" in text

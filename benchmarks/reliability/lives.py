@@ -71,7 +71,7 @@ class Life:
         began = time.time_ns()
         until = time.monotonic() + 60
         while time.monotonic() < until and not self.ended():
-            if any(path.stat().st_mtime_ns >= began for path in self.folder.glob("runs/*/*.json*")):
+            if any(_written(path) >= began for path in self.folder.glob("runs/*/*.json*")):
                 return
             time.sleep(0.01)
 
@@ -134,3 +134,11 @@ def live(folder: Path, overrides: Sequence[str], jobs: int, every: float, contex
 
 if __name__ == "__main__":
     sys.exit(live(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), float(sys.argv[3])))
+
+
+def _written(path: Path) -> int:
+    """When, in nanoseconds; 0 for a file that was renamed meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
