@@ -38,23 +38,31 @@ TINY = ("seeds=1", "scenarios=symmetric-40", "recipe.train_size=120", "recipe.ev
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a hundredth of each")
-    parser.add_argument("--only", choices=("memory", "drift", "folders"))
+    parser.add_argument("--only", choices=tuple(MEASURES))
     folder = Path(__file__).parent.parent / "reports" / "reliability"
     parser.add_argument("--write", nargs="?", const=folder, type=Path, help="write the table there")
     options = parser.parse_args()
     torch.set_num_threads(1)
     part = 100 if options.quick else 1
-    lines, met = [], True
-    for name, measure in (("memory", _memory), ("drift", _drift), ("folders", _folders)):
+    found, met = {}, True
+    for name, measure in MEASURES.items():
         if options.only in (None, name):
-            for line, fine in measure(part):
-                lines.append(f"- {line}: {'met' if fine else 'NOT MET'}")
-                met &= fine
-                print(lines[-1], flush=True)
+            told = measure(part)
+            found[name] = [f"- {line}: {'met' if fine else 'NOT MET'}" for line, fine in told]
+            met &= all(fine for _, fine in told)
+            print(*found[name], sep="\n", flush=True)
     if options.write:
-        options.write.mkdir(parents=True, exist_ok=True)
-        (options.write / "long.md").write_text("\n".join(["# The long run", "", "`benchmarks/long.py`", "", *lines, ""]))
+        _write(options.write / "long.md", found)
     sys.exit(not met)
+
+
+def _write(path: Path, found: dict[str, list[str]]) -> None:
+    """What was measured alone takes its own place among what is there."""
+    before = path.read_text().split("\n## ")[1:] if path.exists() else []
+    sections = {title: lines for title, *lines in (section.strip().split("\n") for section in before)} | found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = ["# The long run", "`benchmarks/long.py`", *(f"## {name}\n" + "\n".join(sections.get(name, [])) for name in MEASURES)]
+    path.write_text("\n\n".join(parts) + "\n")
 
 
 # Memory
@@ -180,6 +188,9 @@ def _fill(folder: Path, settings: dict[str, Any], model: records.RunRecords) -> 
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in model.evaluations[::2]))
     (folder / "result.json").write_text(json.dumps(model.result, indent=1) + "\n")  # not synced: thousands of them
+
+
+MEASURES = {"memory": _memory, "drift": _drift, "folders": _folders}
 
 
 if __name__ == "__main__":
