@@ -25,12 +25,10 @@ from pathlib import Path
 from reliability.lives import Life
 from reliability.tearing import tear
 
-from robuststream.records import is_whole, read_sound_lines
+from robuststream.records import is_whole, read_sound_lines, without_time
 from robuststream.training.checkpoint import Checkpoints
 
 QUICK = ("seeds=1", "recipe.train_size=200", "recipe.evaluations=6", "budget=4", "scenarios=clean,symmetric-40")
-TIMED = ("seconds", "provenance")
-"""What a clock or a date wrote; all the rest must repeat bit for bit."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +141,8 @@ def results(folder: Path) -> dict[str, object]:
     for path in sorted(folder.glob("runs/*/result.json")):
         rows, whole = read_sound_lines(path.parent / "records.jsonl")
         assert whole, path
-        found[path.parent.name] = [_timeless(row) for row in (json.loads(path.read_text()), *rows)]
+        found[path.parent.name] = [without_time(row) for row in (json.loads(path.read_text()), *rows)]
     return found
-
-
-def _timeless(row: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in row.items() if key not in TIMED}
 
 
 def differences(undisturbed: Path, killed: Path) -> list[str]:

@@ -161,6 +161,11 @@ class RunRecords:
         return self.settings["recipe"]["budget"]["amount"]
 
 
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    """A result or an evaluation without what a clock or a date wrote: the rest repeats bit for bit, whoever runs it."""
+    return {key: value for key, value in row.items() if key not in ("seconds", "provenance")}
+
+
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """One evaluation as one line."""
     with open(path, "a") as file:

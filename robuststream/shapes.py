@@ -204,7 +204,8 @@ def _of_one_size(result: dict[str, Any], where: object) -> None:
     """Whatever is told by class has as many entries as there are classes."""
     size, labels = result["data"]["num_classes"], result["labels"]
     by_class = {"labels.matrix": labels["matrix"], "labels.per_class": labels["per_class"]}
-    by_class["last.test_per_class"] = result["last"].get("test_per_class", labels["per_class"])
+    if "test_per_class" in result["last"]:
+        by_class["last.test_per_class"] = result["last"]["test_per_class"]
     by_class |= {f"labels.matrix.{place}": row for place, row in enumerate(labels["matrix"])}
     for place, entries in by_class.items():
         if len(entries) != size:

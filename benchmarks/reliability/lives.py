@@ -132,13 +132,13 @@ def live(folder: Path, overrides: Sequence[str], jobs: int, every: float, contex
     return bench.run()
 
 
-if __name__ == "__main__":
-    sys.exit(live(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), float(sys.argv[3])))
-
-
 def _written(path: Path) -> int:
     """When, in nanoseconds; 0 for a file that was renamed meanwhile."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+if __name__ == "__main__":
+    sys.exit(live(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), float(sys.argv[3])))

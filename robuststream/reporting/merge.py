@@ -9,7 +9,17 @@ from typing import Any
 
 from robuststream.errors import UserError
 from robuststream.evidence.tradeoff import shares
-from robuststream.records import NETWORK, RunRecords, make_folder, read_study, run_name, write_bytes, write_json, write_text
+from robuststream.records import (
+    NETWORK,
+    RunRecords,
+    make_folder,
+    read_study,
+    run_name,
+    without_time,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 _ALIKE = ("name", "recipe", "device")
 """What the parts of a study must agree in, beside every sampler and scenario that they share."""
@@ -83,14 +93,10 @@ def _runs(parts: Sequence[tuple[Path, Sequence[RunRecords]]]) -> dict[str, RunRe
             told = f"{run.sampler}, {run.scenario}, seed {run.seed}"
             if places.setdefault(place, name) != name:
                 raise UserError(f"{part} does not fit: its run ({told}) has other settings than another part's")
-            if _numbers(found.setdefault(name, run)) != _numbers(run):
+            # How long it took, when and where is the first part's.
+            if without_time(found.setdefault(name, run).result or {}) != without_time(run.result or {}):
                 raise UserError(f"{part} does not fit: its run ({told}) was finished in another part too, with another result")
     return found
-
-
-def _numbers(run: RunRecords) -> dict[str, Any]:
-    """What must repeat bit for bit wherever a run is finished; how long it took, when and where is the first part's."""
-    return {key: value for key, value in (run.result or {}).items() if key not in ("seconds", "provenance")}
 
 
 def _write_run(folder: Path, run: RunRecords, networks: Sequence[Path]) -> None:

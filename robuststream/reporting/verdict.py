@@ -17,11 +17,11 @@ RUNG = HEADLINE[0]
 
 GAIN = f"{100 * SHARES[RUNG]:.0f} % of uniform's gain"
 
-Judged = Sequence[tuple[ScenarioSummary, ArmSummary]]
-"""One sampler in every scenario that has a target."""
-
 _NAMED = 4
 """So many scenarios are called by their names; of more a sentence gives the count, and the table beside it the rest."""
+
+Judged = Sequence[tuple[ScenarioSummary, ArmSummary]]
+"""One sampler in every scenario that has a target."""
 
 Arms = Mapping[str, Judged]
 """Sampler -> where it is judged."""

@@ -20,7 +20,7 @@ class RunningSums:
         self._rows = layers.rows[k]
         with torch.inference_mode(False):  # whoever comes first
             self._sums = torch.empty(self._rows.shape, dtype=torch.float64)
-        self._flat, self._totals = self._sums.view(-1), self._sums.select(1, FANOUT - 1)
+        self._totals = self._sums.select(1, FANOUT - 1)
         self.above = layers.flat[k + 1].narrow(0, 0, len(self._rows))
         """(rows,) the totals of the rows, in the layer above."""
         self._right = False
@@ -36,7 +36,7 @@ class RunningSums:
     @property
     def flat(self) -> Tensor:
         """(rows * 32,) the same."""
-        return self._flat if self._right else self.rows.view(-1)
+        return self.rows.view(-1)
 
     def change(self) -> None:
         """The layer has changed."""

@@ -7,6 +7,8 @@ one thread, in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ class TorchWalk:
 
     def __init__(self, layers: Layers) -> None:
         self.layers = layers
-        self._device = device = layers.top.device
+        device = layers.top.device
         self._by_row = device.type == "cpu"
         self._at_once = AT_ONCE if self._by_row else 1 << 20
         self._desks: dict[int, Desk] = {}
@@ -66,11 +68,8 @@ class TorchWalk:
             if kept:
                 desk.read(kept, at)
                 desk.choose(u, at)
-            elif desk.n <= self._at_once:
-                desk.add_up(rows, at)
-                desk.choose(u, at)
             else:
-                for part, place in zip(u.split(self._at_once), at.split(self._at_once), strict=True):
+                for part, place in self._few(u, at):
                     few = self._desk(len(place))
                     few.add_up(rows, place)
                     few.choose(part, place)
@@ -95,6 +94,12 @@ class TorchWalk:
             desk = self._desks[n] = Desk(n, self.layers, self._kept)
         return desk
 
+    def _few(self, *all_of: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """These tensors (n,), as many at a time as are gathered in one operation."""
+        if len(all_of[0]) <= self._at_once:
+            return (all_of,)
+        return zip(*(each.split(self._at_once) for each in all_of), strict=True)
+
     def draw_stratified(self, r: Tensor) -> Tensor:
         """As `draw`, but draw i lies in the i-th of n equal parts of the running sum; r is (n,)."""
         layers, n = self.layers, len(r)
@@ -118,14 +123,10 @@ class TorchWalk:
         for k, which in enumerate(desk.touched(index)):
             if k in self._kept:
                 self._kept[k].change()
-            if desk.n <= self._at_once:
-                desk.add_up(layers.rows[k], which)
-                layers.flat[k + 1].index_copy_(0, which, desk.totals)
-            else:
-                for part in which.split(self._at_once):
-                    few = self._desk(len(part))
-                    few.add_up(layers.rows[k], part)
-                    layers.flat[k + 1].index_copy_(0, part, few.totals)
+            for (part,) in self._few(which):
+                few = self._desk(len(part))
+                few.add_up(layers.rows[k], part)
+                layers.flat[k + 1].index_copy_(0, part, few.totals)
         for k in range(desk.lower, len(desk.kept)):
             sums = desk.kept[k]
             if sums:
