@@ -22,7 +22,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reliability.lives import Life
+from reliability.lives import Life, end
 from reliability.tearing import tear
 
 from robuststream.records import is_whole, read_sound_lines, without_time
@@ -85,6 +85,7 @@ def disturb(
     table: list[Kill] = []
     faults: list[str] = []
     done: dict[str, int] = {}
+    trained: set[int] = set()  # workers of all lives: those of a killed study live on for a step, or wait for a run's lock
     while len(table) < kills:
         life = Life(folder, study, options.jobs, options.every, options.anew)
         before = time.monotonic()
@@ -104,9 +105,13 @@ def disturb(
             time.sleep(rng.uniform(0, 0.3))
         else:
             what = "study"
+        trained.update(life.workers())
         life.kill()
+        power_cut = len(table) % 2 == 1
+        if power_cut:
+            end(trained)
         faults += repeats(done, folder)  # before any of these results is torn, which is to be computed again
-        torn = tear(folder, rng) if len(table) % 2 else ""
+        torn = tear(folder, rng) if power_cut else ""
         done = stamps(folder)
         table.append(Kill(len(table) + 1, what, after, len(done), under_way, torn))
         print(

@@ -121,6 +121,25 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def end(pids: set[int]) -> None:
+    """Kill these processes, whoever is left of them, and wait until none can write: a power cut spares nobody."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while time.monotonic() < until and any(_runs(pid) for pid in pids):
+        time.sleep(0.01)
+    pids.clear()
+
+
+def _runs(pid: int) -> bool:
+    """Whether it is there and no mere entry that nobody has asked for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def live(folder: Path, overrides: Sequence[str], jobs: int, every: float, context: Any = None) -> int:
     """One `bench`, silent, with checkpoints every so many seconds; its exit code."""
     checkpoint.EVERY_SECONDS, checkpoint.SHARE = every, 1.0

@@ -14,12 +14,11 @@ def tear(folder: Path, rng: random.Random) -> str:
     if not runs:
         return ""
     run = rng.choice(unfinished or runs)
-    ways = [_half_written]
     if run in unfinished:
-        ways += [_torn_line, _lost_lines]
+        ways = [_half_written, _torn_line, _lost_lines]
         ways += [_torn_checkpoint] * 3 * (run / "checkpoint.pt").exists()
     else:
-        ways += [_torn_result]
+        ways = [_torn_result]  # it was written last: nothing was under way beside it
     return f"{rng.choice(ways)(run, rng)} of {run.name.rpartition('--')[0]}"
 
 
