@@ -117,11 +117,12 @@ def _signs(n: int) -> NDArray[np.float64]:
 
 
 def _random_sums(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(flips,) sums of randomly signed values: a byte signs eight of them at once, whose 256 sums are worked out beforehand."""
-    eights = np.append(x, np.zeros(-len(x) % 8)).reshape(-1, 8)
-    generator, sums = np.random.default_rng(_SEED), np.zeros(_FLIPS)
-    for known in eights @ _signs(8).T:
-        sums += known[generator.integers(0, 256, _FLIPS, dtype=np.uint8)]
+    """(flips,) sums of randomly signed values: two bytes sign sixteen of them, whose 65,536 sums are worked out before."""
+    eights = np.append(x, np.zeros(-len(x) % 16)).reshape(-1, 2, 8) @ _signs(8).T
+    generator, sums, drawn = np.random.default_rng(_SEED), np.zeros(_FLIPS), np.empty(_FLIPS)
+    for low, high in eights:
+        known = np.add.outer(low, high).ravel()
+        sums += np.take(known, generator.integers(0, known.size, _FLIPS, dtype=np.uint16), out=drawn, mode="clip")
     return sums
 
 

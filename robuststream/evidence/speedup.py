@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -29,8 +29,10 @@ Evaluation = Mapping[str, Any]
 Costs = dict[int, float | None]
 """Seed -> cost to a target; None where the run missed."""
 
-CostsByRung = dict[tuple[str, str], Costs]
-"""(rung, currency) -> costs."""
+Key = tuple[str, str]
+"""(rung, currency)."""
+
+CostsByRung = dict[Key, Costs]
 
 Timed = tuple[Sequence[RunRecords], CostsByRung]
 """Runs of one arm, and what they paid."""
@@ -95,16 +97,26 @@ def cost_to_target(evaluations: Sequence[Evaluation], target: float, currency: s
 
     An evaluation before anything was spent reaches nothing: its cost has no ratio to another.
     """
-    return _costs_to(evaluations, [target], currency)[0]
+    return _costs_to(evaluations, {"": target}, [currency])["", currency]
 
 
-def _costs_to(evaluations: Sequence[Evaluation], targets: Iterable[float], currency: str) -> list[float | None]:
-    """`cost_to_target` for each target, at one look at the evaluations."""
-    paid = [evaluation for evaluation in evaluations if evaluation[currency] > 0]
-    reached = [number(evaluation["validation_accuracy"]) or 0.0 for evaluation in paid]
-    held = list(accumulate(map(min, reached, reached[1:]), max))  # the most that two in a row have reached so far
-    places = [bisect_left(held, target - _ROUNDING) for target in targets]
-    return [float(paid[place][currency]) if place < len(held) else None for place in places]
+def _costs_to(
+    evaluations: Sequence[Evaluation], targets: Mapping[str, float], currencies: Sequence[str]
+) -> dict[Key, float | None]:
+    """`cost_to_target` for every target in every currency. Costs never fall, so what cost nothing comes first."""
+    reached = [number(evaluation["validation_accuracy"]) or 0.0 for evaluation in evaluations]
+    places: dict[int, list[int]] = {}  # by how many evaluations cost nothing, for the currencies mostly agree on that
+    found: dict[Key, float | None] = {}
+    for currency in currencies:
+        paid = [evaluation[currency] for evaluation in evaluations]
+        free = bisect_right(paid, 0.0)
+        if free not in places:
+            pairs = map(min, reached[free:], reached[free + 1 :])
+            held = list(accumulate(pairs, max))  # the most that two in a row have reached so far
+            places[free] = [free + bisect_left(held, target - _ROUNDING) for target in targets.values()]
+        for rung, place in zip(targets, places[free], strict=True):
+            found[rung, currency] = float(paid[place]) if place < len(paid) - 1 else None
+    return found
 
 
 def reach(costs: Costs) -> Reach:
@@ -119,12 +131,11 @@ def costs_by_seed(runs: Sequence[RunRecords], target: float, currency: str) -> C
 
 def costs_by_rung(runs: Sequence[RunRecords], rungs: Ladder) -> CostsByRung:
     """Of the same runs to every rung in every currency, and in shares of the budget ("spent")."""
-    found: CostsByRung = {(rung, currency): {} for rung in rungs.targets for currency in (*CURRENCIES, "spent")}
-    for currency in (*CURRENCIES, "spent"):
-        for run in runs:
-            costs = _costs_to(run.evaluations, rungs.targets.values(), currency)
-            for rung, cost in zip(rungs.targets, costs, strict=True):
-                found[rung, currency][run.seed] = cost
+    currencies = (*CURRENCIES, "spent")
+    found: CostsByRung = {(rung, currency): {} for rung in rungs.targets for currency in currencies}
+    for run in runs:
+        for key, cost in _costs_to(run.evaluations, rungs.targets, currencies).items():
+            found[key][run.seed] = cost
     return found
 
 

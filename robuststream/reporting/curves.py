@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,11 @@ class Curve:
     high: Array
 
 
-def uniform_epochs(run: RunRecords, flops: Array) -> Array:
-    """Charged FLOPs as so many epochs of plain training: N examples, each forward and backward once."""
+def uniform_epoch(run: RunRecords) -> float:
+    """Charged FLOPs of an epoch of plain training: N examples, each forward and backward once."""
     assert run.result is not None
     totals = run.result["totals"]
-    return flops / (run.result["data"]["train"] * (totals["flops_per_forward"] + totals["flops_per_backward"]))
+    return run.result["data"]["train"] * (totals["flops_per_forward"] + totals["flops_per_backward"])
 
 
 def curve(runs: Sequence[RunRecords], key: str, scale: float = 1.0, along: str = "flops") -> Curve | None:
@@ -41,7 +42,7 @@ def curve(runs: Sequence[RunRecords], key: str, scale: float = 1.0, along: str =
     Runs are evaluated at nearly the same shares of the budget; they are brought to one axis by linear interpolation over the
     stretch that all of them have. The band is 95 % by Student's t from 5 runs up, else the smallest and largest run.
     """
-    lines = [line for run in runs if (line := _line(run, key, along)) is not None]
+    lines = _lines(runs, key, along)
     if not lines:
         return None
     start, end = max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines)
@@ -65,10 +66,17 @@ def band(fewest: int, most: int) -> str:
     return span if most < FEWEST_PAIRS else f"{t} from {FEWEST_PAIRS} runs up, else {span}"
 
 
-def _line(run: RunRecords, key: str, along: str) -> tuple[Array, Array] | None:
-    y = np.array(run.series(key), dtype=float)  # None becomes NaN
-    known = ~np.isnan(y)
-    if known.sum() < 2:
-        return None
-    x = np.array(run.series(along), dtype=float)[known]
-    return uniform_epochs(run, x) if along == "flops" else x, y[known]
+def _lines(runs: Sequence[RunRecords], key: str, along: str) -> list[tuple[Array, Array]]:
+    """(cost, figure) of every run, where the figure is known; runs with fewer than two such places are left out."""
+    costs, figures = _padded([run.series(along) for run in runs]), _padded([run.series(key) for run in runs])
+    if along == "flops":
+        costs = costs / np.array([[uniform_epoch(run)] for run in runs])
+    known = ~np.isnan(figures)
+    if known.all() and figures.shape[1] >= 2:
+        return list(zip(costs, figures, strict=True))
+    return [(cost[at], figure[at]) for cost, figure, at in zip(costs, figures, known, strict=True) if at.sum() >= 2]
+
+
+def _padded(series: Sequence[Sequence[float | None]]) -> Array:
+    """As the rows of one array, at once; None and what is missing at the end become NaN."""
+    return np.array(list(zip_longest(*series)), dtype=float).T

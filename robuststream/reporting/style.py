@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image  # matplotlib brings it
@@ -130,7 +132,7 @@ def _reserved() -> list[str]:
 
 def grid(rows: int, columns: int, size: tuple[float, float], shared: bool = True) -> tuple[Figure, list[list[Axes]]]:
     """A figure of rows x columns panels of `size` (width, height) inches each, without pyplot; `shared`: one y-axis a row."""
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row" if shared else "none")]
 
@@ -153,14 +155,15 @@ def legend(figure: Figure, handles: dict[str, Any], columns: int) -> None:
 
 def save(figure: Figure, name: str, folder: Path, pdf: bool) -> None:
     """As PNG and SVG, and as PDF on demand; small, without a date or a version in any."""
-    pixels, drawing, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=DPI)
-    figure.set_layout_engine("none")  # laid out once: all formats alike, at half the time
+    canvas, drawing, small = FigureCanvasAgg(figure), io.BytesIO(), io.BytesIO()
+    canvas.draw()
+    figure.set_layout_engine("none")  # it is laid out, for all formats; `savefig` would lay out and draw each of them twice
     # A palette takes a third of the bytes. The octree keeps lines and areas; a median cut merges a thin line with another.
-    palette = Image.open(pixels).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    palette = pixels.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(small, format="png", optimize=True)
     write_bytes(folder / f"{name}.png", small.getvalue())
-    figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None, "Creator": None})
     write_bytes(folder / f"{name}.svg", _PATH.sub(_rounded, drawing.getvalue().decode()).encode())
     if pdf:
         printed = io.BytesIO()
