@@ -36,7 +36,9 @@ A result (result.json):
 from __future__ import annotations
 
 import json
+import math
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -145,14 +147,15 @@ class RunRecords:
     def name(self) -> str:
         return run_name(self.settings)
 
-    def series(self, key: str) -> Sequence[float | None]:
-        """One figure of all evaluations, in order; None where one lacks it."""
+    def series(self, key: str) -> array[float]:
+        """One figure of all evaluations, in order; NaN where one lacks it."""
         if key not in self._series:
-            self._series[key] = [evaluation.get(key) for evaluation in self.evaluations]
+            found = [evaluation.get(key) for evaluation in self.evaluations]
+            self._series[key] = array("d", [math.nan if value is None else value for value in found])
         return self._series[key]
 
     @cached_property
-    def _series(self) -> dict[str, list[float | None]]:
+    def _series(self) -> dict[str, array[float]]:
         return {}  # a report needs each of them for several figures
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,9 @@ def _lines(runs: Sequence[RunRecords], key: str, along: str) -> list[tuple[Array
     return [(cost[at], figure[at]) for cost, figure, at in zip(costs, figures, known, strict=True) if at.sum() >= 2]
 
 
-def _padded(series: Sequence[Sequence[float | None]]) -> Array:
-    """As the rows of one array, at once; None and what is missing at the end become NaN."""
-    return np.array(list(zip_longest(*series)), dtype=float).T
+def _padded(series: Sequence[array[float]]) -> Array:
+    """As the rows of one array; what a shorter one lacks at its end is NaN."""
+    rows = np.full((len(series), max(map(len, series), default=0)), np.nan)
+    for row, one in zip(rows, series, strict=True):
+        row[: len(one)] = one
+    return rows

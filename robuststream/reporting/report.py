@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,19 @@ REPORT = "report.md"
 _PLACES = 6  # named in full beside a flag
 
 
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """Without Python's search for cycles: it would look at the millions of figures of a large study again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@_collector_resting()
 def write_report(folder: Path, pdf: bool = False) -> Path:
     """Write `report.md`, `report.html`, `figures/` and the archive of finished runs into a study's folder; the first's path.
 
