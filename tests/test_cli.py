@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from _commands import Here
 from _runs import without_time
 from robuststream import records
 from robuststream.errors import UserError
@@ -111,28 +112,28 @@ def test_help_is_quick_and_does_not_import_torch(tmp_path: Path) -> None:
         (("new", "mine.txt"), "not a Python file's name"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], answer: str, tmp_path: Path) -> None:
-    done = robuststream(*arguments, cwd=tmp_path)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], answer: str, here: Here, tmp_path: Path) -> None:
+    done = here(*arguments)
     refused(done, answer)
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_of_other_rules_are_refused(tmp_path: Path) -> None:
+def test_results_of_other_rules_are_refused(here: Here, tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "noisy-labels"
     folder.mkdir(parents=True)
     (folder / "study.json").write_text('{"rules": "0.9", "runs": []}')
     for arguments in (("bench", "noisy-labels"), ("report", folder)):
-        refused(robuststream(*arguments, cwd=tmp_path), "measured under rules 0.9")
+        refused(here(*arguments), "measured under rules 0.9")
     assert json.loads((folder / "study.json").read_text())["rules"] == "0.9"
 
 
-def test_a_damaged_study_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_study_is_told_in_one_line(here: Here, tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "noisy-labels"
     folder.mkdir(parents=True)
     (folder / "study.json").write_text('{"rules": "1.')
     for arguments in (("bench", "noisy-labels"), ("report", folder)):
-        refused(robuststream(*arguments, cwd=tmp_path), "study.json cannot be read")
+        refused(here(*arguments), "study.json cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_very_long_labels_fit_a_file_name() -> None:
     assert len(records.run_name({"sampler": plugin, "scenario": plugin, "seed": 10**9}).encode()) < 255
 
 
-def test_bench_writes_a_report_and_does_not_repeat_itself(finished: Path, tmp_path: Path) -> None:
+def test_bench_writes_a_report_and_does_not_repeat_itself(finished: Path, here: Here, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     folder, screen = tmp_path / "reports" / "noisy-labels", (tmp_path / "screen.txt").read_text()
     assert "report: reports/noisy-labels/report.md" in screen
@@ -220,13 +221,12 @@ def test_bench_writes_a_report_and_does_not_repeat_itself(finished: Path, tmp_pa
 
     report = (folder / "report.md").read_text()
     (folder / "report.md").unlink()
-    rebuilt = robuststream("report", folder, cwd=tmp_path)
-    assert rebuilt.returncode == 0
+    assert here("report", folder).returncode == 0
     assert (folder / "report.md").read_text() == report
 
 
-def test_dry_run_plans_and_writes_nothing(tmp_path: Path) -> None:
-    done = robuststream("bench", "noisy-labels", *SMALL, "--dry-run", cwd=tmp_path)
+def test_dry_run_plans_and_writes_nothing(here: Here, tmp_path: Path) -> None:
+    done = here("bench", "noisy-labels", *SMALL, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("to do") == 2
     assert "about" in done.stdout
@@ -291,18 +291,18 @@ def test_failing_runs_do_not_stop_the_others(tmp_path: Path) -> None:
     assert "2 done" in again.stdout
 
 
-def test_the_new_sampler_passes_its_checks_and_benches(tmp_path: Path) -> None:
-    assert robuststream("new", "close_call.py", cwd=tmp_path).returncode == 0
+def test_the_new_sampler_passes_its_checks_and_benches(here: Here, tmp_path: Path) -> None:
+    assert here("new", "close_call.py").returncode == 0
     checked = robuststream("check", "close_call.py:CloseCall", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
     arguments = [part.replace("uniform,plb", "uniform,close_call.py:CloseCall") for part in SMALL]
     assert robuststream("bench", "noisy-labels", *arguments, cwd=tmp_path).returncode == 0
-    refused(robuststream("new", "close_call.py", cwd=tmp_path), "exists already")
+    refused(here("new", "close_call.py"), "exists already")
 
 
 @pytest.mark.parametrize("what", ["samplers", "scenarios", "datasets", "models", "studies"])
-def test_list_names_everything(what: str, tmp_path: Path) -> None:
-    done = robuststream("list", what, cwd=tmp_path)
+def test_list_names_everything(what: str, here: Here) -> None:
+    done = here("list", what)
     assert done.returncode == 0, done.stderr
     expected = {
         "samplers": ("kakurenbo", "max_hidden: 0.3", "arXiv 1910.00762", "Cost:"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from _commands import Here
 from _runs import settings, without_time
 from robuststream import registry
 from robuststream.contracts import Scenario, Split
@@ -255,10 +254,8 @@ def test_each_mistake_is_answered_in_one_line(mistake: str, tmp_path: Path) -> N
     assert "\n" not in str(told.value)
 
 
-def test_the_command_line_answers_with_exit_code_2(tmp_path: Path) -> None:
-    path = hostile(tmp_path, "{kind: backdoor, target: 10}")
-    command = [sys.executable, "-m", "robuststream", "bench", str(path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+def test_the_command_line_answers_with_exit_code_2(here: Here, tmp_path: Path) -> None:
+    done = here("bench", hostile(tmp_path, "{kind: backdoor, target: 10}"))
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from _commands import Here
 from _fake_study import HALF, NEVER, TWICE, UNIFORM, World, fake_runs, fake_study, write_run
 from robuststream import records
 from robuststream.errors import UserError
@@ -38,10 +39,6 @@ def change(folder: Path, **settings: Any) -> Path:
     written = json.loads((folder / "study.json").read_text())
     (folder / "study.json").write_text(json.dumps(written | settings))
     return folder
-
-
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "robuststream", *arguments], capture_output=True, text=True, check=False)
 
 
 # Export
@@ -319,15 +316,15 @@ def test_pdf_figures_come_on_demand_go_again_and_repeat_to_the_byte(tmp_path: Pa
 # The command line
 
 
-def test_each_command_works_and_refuses_without_torch(folder: Path, tmp_path: Path) -> None:
-    assert cli("export", str(folder)).stdout == export(folder, "csv")
-    assert cli("compare", str(folder), "uniform", "plb").stdout == compare_samplers(folder, "uniform", "plb")
-    assert "30 of 30 runs" in cli("merge", str(tmp_path / "whole"), str(folder), str(folder)).stdout
+def test_each_command_works_and_refuses_without_torch(folder: Path, here: Here, tmp_path: Path) -> None:
+    assert here("export", str(folder)).stdout == export(folder, "csv")
+    assert here("compare", str(folder), "uniform", "plb").stdout == compare_samplers(folder, "uniform", "plb")
+    assert "30 of 30 runs" in here("merge", str(tmp_path / "whole"), str(folder), str(folder)).stdout
     for arguments in (("export", "nowhere"), ("compare", str(folder), "nowhere"), ("merge", "out", str(folder), "nowhere")):
-        refused = cli(*arguments)
+        refused = here(*arguments)
         assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
         assert refused.stderr.startswith("robuststream: ")
-    assert cli("report", str(tmp_path), "--watch").returncode == 2
+    assert here("report", str(tmp_path), "--watch").returncode == 2
     code = (
         "import sys; from robuststream.reporting import comparison, export, merge, page, watch; sys.exit('torch' in sys.modules)"
     )
