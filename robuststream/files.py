@@ -32,19 +32,19 @@ def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
     Raises UserError where another is at work in it. A process that dies lets go of the folder, however it dies.
     """
     try:
-        # Not "w": a link by that name in somebody else's folder would empty the file that it leads to.
-        file = open(folder / ".lock", "a")  # noqa: SIM115 -- closed below; what it raises is told apart from what the body raises
+        # A link by that name in somebody else's folder is not followed to the file that it leads to.
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise UserError(f"results cannot be written to {folder} ({error.strerror}); choose another folder with --out") from None
-    with file:
+    try:
         until = time.monotonic() + patience
-        while not _lock(file.fileno()):
+        while not _lock(descriptor):
             if time.monotonic() >= until:
-                raise UserError(
-                    f"another bench is at work in {folder}; wait for it, or choose another folder with --out"
-                ) from None
+                raise UserError(f"another bench is at work in {folder}; wait for it, or choose another folder with --out")
             time.sleep(0.05)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

@@ -311,20 +311,20 @@ def test_what_is_to_do_is_asked_after_the_lock_is_taken(tmp_path: Path, forked: 
 
 
 def test_a_worker_waits_for_one_of_a_killed_study_and_takes_over_its_result(tmp_path: Path) -> None:
-    run = settings()
-    holder = threading.Thread(target=_hold_and_finish, args=(run, tmp_path))
+    held = threading.Event()
+    holder = threading.Thread(target=_hold_and_finish, args=(held, tmp_path))
     holder.start()
-    while not (tmp_path / ".lock").exists():
-        time.sleep(0.001)
-    what, result = worker._train(run, tmp_path, Watch())
+    assert held.wait(60)
+    what, result = worker._train(settings(), tmp_path, Watch())
     holder.join()
     assert what == "finished"
     assert result == json.loads((tmp_path / "result.json").read_text())
     assert result["provenance"]["started"] == "by the other"
 
 
-def _hold_and_finish(run: object, folder: Path) -> None:
+def _hold_and_finish(held: threading.Event, folder: Path) -> None:
     with records.alone(folder):
+        held.set()
         time.sleep(0.3)
         result = {key: {} for key in records.RESULT} | {"provenance": {"started": "by the other"}}
         records.write_json(folder / "result.json", result)

@@ -251,18 +251,21 @@ def test_a_foreign_plan_reads_and_writes_nothing_outside(tmp_path: Path) -> None
 
 
 def test_links_in_a_foreign_study_lead_no_writer_out(tmp_path: Path) -> None:
-    """Locking empties no file that a link leads to, and a report clears no folder of pictures but its own."""
+    """Locking neither empties nor makes a file that a link leads to, and a report clears no folder of pictures but its own."""
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "holiday.png").write_text("mine")
     study = fake_study(tmp_path / "foreign", (Arm("uniform", "uniform"),), seeds=1)
-    (study / ".lock").symlink_to(tmp_path / "notes.txt")
     (study / "figures").symlink_to(tmp_path / "pictures")
-    with records.alone(study):
-        pass
+    for leads_to in ("notes.txt", "nowhere.txt"):
+        (study / ".lock").unlink(missing_ok=True)
+        (study / ".lock").symlink_to(tmp_path / leads_to)
+        with pytest.raises(UserError, match="results cannot be written"), records.alone(study):
+            pass
     with pytest.raises(UserError, match="is a link to another place"):
         write_report(study)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "nowhere.txt").exists()
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["holiday.png"]
 
 
