@@ -1,7 +1,7 @@
-"""Robust and clean accuracy of every arm at each budget of halved.yaml, less uniform's at the whole budget, paired by seed.
+"""Robust and clean accuracy by learning rate, arm and budget, less uniform's at the whole budget of the first study.
 
-python benchmarks/techniques/halved.py reports/techniques/halved            # prints the table
-python benchmarks/techniques/halved.py reports/techniques/halved --write    # and writes halved.md there
+python benchmarks/techniques/halved.py reports/techniques/halved*            # prints the table
+python benchmarks/techniques/halved.py reports/techniques/halved* --write    # and writes halved.md into the first folder
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ BASE = "uniform"
 
 INTRO = """# Half the compute under attack
 
-From the runs of this study, by `python benchmarks/techniques/halved.py`. Robust: test accuracy after the attacks that the
-recipe names, in percent, mean of seeds; gap: points less uniform's at the whole budget on the same seeds, with 95 % interval."""
+From the runs of this study and those beside it, by `python benchmarks/techniques/halved.py`. Robust: test accuracy after
+PGD-20, in percent, mean of seeds; gap: points less uniform's at the whole budget and the recipe's own rate (.02), on the same
+seeds, with 95 % interval."""
 
 
 def robust(run: RunRecords) -> float:
@@ -35,15 +36,15 @@ def clean(run: RunRecords) -> float:
 
 
 def rows(runs: Sequence[RunRecords]) -> list[list[str]]:
-    """One for each arm and budget, in the study's order."""
-    cells: dict[tuple[str, float], list[RunRecords]] = {}
+    """One for each rate, arm and budget; the first run's rate is the one that all are compared with."""
+    cells: dict[tuple[float, float, str], list[RunRecords]] = {}
     for run in runs:
-        cells.setdefault((run.sampler, run.budget), []).append(run)
-    whole = max(budget for _, budget in cells)
-    base = {run.seed: run for run in cells[BASE, whole]}
+        cells.setdefault((run.settings["recipe"]["lr"], run.budget, run.sampler), []).append(run)
+    first, whole = runs[0].settings["recipe"]["lr"], max(run.budget for run in runs)
+    base = {run.seed: run for run in cells[first, whole, BASE]}
     return [
-        [arm, f"{budget / whole:g}", str(len(own)), *_entries(own, base, robust), *_entries(own, base, clean)]
-        for (arm, budget), own in cells.items()
+        [arm, f"{rate:g}", f"{budget / whole:g}", str(len(own)), *_entries(own, base, robust), *_entries(own, base, clean)]
+        for (rate, budget, arm), own in sorted(cells.items(), key=lambda cell: cell[0][:2])
     ]
 
 
@@ -53,19 +54,19 @@ def _entries(own: Sequence[RunRecords], base: dict[int, RunRecords], figure: Cal
     return [f"{fmean(map(figure, own)):.2f}", f"{gap.points:+.2f}{ends}" if gap else "–"]
 
 
-HEAD = ("arm", "budget", "runs", "robust, %", "gap, points", "clean, %", "gap, points")
+HEAD = ("arm", "rate", "budget", "runs", "robust, %", "gap, points", "clean, %", "gap, points")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    _, runs = read_study(options.folder)
-    text = f"{INTRO}\n\n{table(HEAD, rows([run for run in runs if run.result]))}\n"
+    runs = [run for folder in options.folders for run in read_study(folder)[1] if run.result]
+    text = f"{INTRO}\n\n{table(HEAD, rows(runs))}\n"
     print(text)
     if options.write:
-        write_text(options.folder / "halved.md", text)
+        write_text(options.folders[0] / "halved.md", text)
 
 
 if __name__ == "__main__":
