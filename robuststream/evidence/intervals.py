@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -118,12 +119,17 @@ def _signs(n: int) -> NDArray[np.float64]:
 
 def _random_sums(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """(flips,) sums of randomly signed values: two bytes sign sixteen of them, whose 65,536 sums are worked out before."""
-    eights = np.append(x, np.zeros(-len(x) % 16)).reshape(-1, 2, 8) @ _signs(8).T
-    generator, sums, drawn = np.random.default_rng(_SEED), np.zeros(_FLIPS), np.empty(_FLIPS)
-    for low, high in eights:
-        known = np.add.outer(low, high).ravel()
-        sums += np.take(known, generator.integers(0, known.size, _FLIPS, dtype=np.uint16), out=drawn, mode="clip")
+    halves = np.append(x, np.zeros(-len(x) % 16)).reshape(-1, 2, 8) @ _signs(8).T
+    sums, drawn = np.zeros(_FLIPS), np.empty(_FLIPS)
+    for (low, high), chosen in zip(halves, _random_signs(len(halves)), strict=True):
+        sums += np.take(np.add.outer(low, high), chosen, out=drawn, mode="clip")
     return sums
+
+
+@lru_cache(maxsize=1)
+def _random_signs(sixteens: int) -> NDArray[np.uint16]:
+    """(sixteens, flips), kept: nearly all tests of a report are of as many pairs."""
+    return np.random.default_rng(_SEED).integers(0, 2**16, (sixteens, _FLIPS), dtype=np.uint16)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
