@@ -185,17 +185,20 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
 
 def read_sound_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
     """The evaluations up to the first line that is none or does not go on from the one before; whether all lines were sound."""
+    try:
+        lines = [line for line in path.read_bytes().split(b"\n")[:-1] if line]
+    except FileNotFoundError:
+        return [], True
     evaluations: list[dict[str, Any]] = []
-    if not path.exists():
-        return evaluations, True
-    lines = [line for line in path.read_bytes().split(b"\n")[:-1] if line]
+    before = -math.inf
     for record in _each(lines):
         try:
             step = record["step"] + 0  # a number, then
-            if evaluations and not step > evaluations[-1]["step"]:
-                return evaluations, False
         except (TypeError, KeyError):
-            return evaluations, False
+            break
+        if not step > before:
+            break
+        before = step
         evaluations.append(record)
     return evaluations, len(evaluations) == len(lines)
 

@@ -115,11 +115,11 @@ def _mixed(finished: Sequence[RunRecords]) -> Flag | None:
 def _not_decayed(cells: Cells, baseline: str | None) -> Flag | None:
     """Uniform's last learning rate above a tenth of its highest; a run that diverged stopped early and is not asked."""
     worst: dict[Place, float] = {}
-    for place, runs in cells.items():
-        whole = [run for run in runs if not result_of(run)["diverged"]]
+    for place in (place for place in cells if place.sampler == baseline):
+        whole = [run for run in cells[place] if not result_of(run)["diverged"]]
         rates = [[rate for e in run.evaluations if (rate := number(e.get("lr"))) is not None] for run in whole]
         shares = [rate[-1] / max(rate) for rate in rates if rate and max(rate) > 0]
-        if place.sampler == baseline and shares and max(shares) > 0.1:
+        if shares and max(shares) > 0.1:
             worst[place] = max(shares)
     if not worst:
         return None
@@ -159,7 +159,7 @@ def _leak(cells: Cells, baseline: str | None) -> Flag | None:
     suspects: dict[Place, float] = {}
     for place, runs in cells.items():
         uniform = cells.get(Place(place.scenario, baseline), [])
-        enriched = [value for run in runs for e in run.evaluations if (value := number(e.get("enrichment"))) is not None]
+        enriched = [value for run in runs for value in run.series("enrichment") if value == value]
         start, end, base = _accuracy_at(runs, 0), _accuracy_at(runs, -1), _accuracy_at(uniform, -1)
         if place.sampler != baseline and enriched and fmean(enriched) > 2 and start < end > base > 0:
             suspects[place] = fmean(enriched)

@@ -93,8 +93,9 @@ def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pd
     found: list[Drawn] = []
     cells = by_cell(finished)
     with styled():
+        known: dict[str, Lines] = {}  # two kinds show the same
         for kind in _KINDS:
-            lines = _lines(summary, cells, kind)
+            lines = known[kind.key] = known.get(kind.key) or _lines(summary, cells, kind)
             if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
                 save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
                 found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
