@@ -1,7 +1,9 @@
 """Robust and clean accuracy by learning rate, arm and budget, less uniform's at the whole budget of the first study.
 
-python benchmarks/techniques/halved.py reports/techniques/halved*            # prints the table
-python benchmarks/techniques/halved.py reports/techniques/halved* --write    # and writes halved.md into the first folder
+    python benchmarks/techniques/halved.py reports/techniques/halved*            # prints the table
+    python benchmarks/techniques/halved.py reports/techniques/halved* --write    # and writes halved.md into the first folder
+
+Studies as halved.yaml names them, the one at the recipe's own rate first.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from statistics import fmean
 from robuststream.evidence._flag import result_of
 from robuststream.evidence.arms import paired_points
 from robuststream.records import RunRecords, read_study, write_text
-from robuststream.reporting.markdown import table
+from robuststream.reporting.markdown import gap, table
 
 BASE = "uniform"
 
@@ -49,9 +51,8 @@ def rows(runs: Sequence[RunRecords]) -> list[list[str]]:
 
 
 def _entries(own: Sequence[RunRecords], base: dict[int, RunRecords], figure: Callable[[RunRecords], float]) -> list[str]:
-    gap = paired_points([figure(run) - figure(base[run.seed]) for run in own if run.seed in base])
-    ends = f" [{gap.interval.low:+.2f}, {gap.interval.high:+.2f}]" if gap and gap.interval else ""
-    return [f"{fmean(map(figure, own)):.2f}", f"{gap.points:+.2f}{ends}" if gap else "–"]
+    found = paired_points([figure(run) - figure(base[run.seed]) for run in own if run.seed in base])
+    return [f"{fmean(map(figure, own)):.2f}", gap(found)]
 
 
 HEAD = ("arm", "rate", "budget", "runs", "robust, %", "gap, points", "clean, %", "gap, points")

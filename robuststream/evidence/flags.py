@@ -117,7 +117,7 @@ def _not_decayed(cells: Cells, baseline: str | None) -> Flag | None:
     worst: dict[Place, float] = {}
     for place in (place for place in cells if place.sampler == baseline):
         whole = [run for run in cells[place] if not result_of(run)["diverged"]]
-        rates = [[rate for e in run.evaluations if (rate := number(e.get("lr"))) is not None] for run in whole]
+        rates = [[rate for rate in run.series("lr") if rate == rate] for run in whole]
         shares = [rate[-1] / max(rate) for rate in rates if rate and max(rate) > 0]
         if shares and max(shares) > 0.1:
             worst[place] = max(shares)

@@ -72,9 +72,8 @@ def _lines(runs: Sequence[RunRecords], key: str, along: str) -> list[tuple[Array
     if along == "flops":
         costs = costs / np.array([[uniform_epoch(run)] for run in runs])
     known = ~np.isnan(figures)
-    if known.all() and figures.shape[1] >= 2:
-        return list(zip(costs, figures, strict=True))
-    return [(cost[at], figure[at]) for cost, figure, at in zip(costs, figures, known, strict=True) if at.sum() >= 2]
+    enough = known.sum(axis=1) >= 2
+    return [(cost[at], figure[at]) for cost, figure, at in zip(costs[enough], figures[enough], known[enough], strict=True)]
 
 
 def _padded(series: Sequence[array[float]]) -> Array:

@@ -133,7 +133,6 @@ def _reserved() -> list[str]:
 def grid(rows: int, columns: int, size: tuple[float, float], shared: bool = True) -> tuple[Figure, list[list[Axes]]]:
     """A figure of rows x columns panels of `size` (width, height) inches each, without pyplot; `shared`: one y-axis a row."""
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharey="row" if shared else "none")]
 
 
