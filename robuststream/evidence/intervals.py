@@ -129,7 +129,8 @@ def _random_sums(x: NDArray[np.float64]) -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _random_signs(sixteens: int) -> NDArray[np.uint16]:
     """(sixteens, flips), kept: nearly all tests of a report are of as many pairs."""
-    return np.random.default_rng(_SEED).integers(0, 2**16, (sixteens, _FLIPS), dtype=np.uint16)
+    generator = np.random.default_rng(_SEED)
+    return generator.integers(0, 2**16, (sixteens, _FLIPS), dtype=np.uint16)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
