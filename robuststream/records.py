@@ -55,6 +55,7 @@ from robuststream.files import (
     is_whole,
     make_folder,
     read_json,
+    read_json_if_any,
     sweep,
     sync,
     write_bytes,
@@ -218,13 +219,11 @@ def _each(lines: Sequence[bytes]) -> Iterator[Any]:
 def read_run(folder: Path) -> RunRecords | None:
     """One run folder; None where the run has not even written its settings."""
     told, rows, ended = (folder / name for name in _PARTS)
-    if not told.exists():
+    settings = read_json_if_any(told, SETTINGS)
+    if settings is None:
         return None
-    settings = read_json(told, SETTINGS)
-    if ended.exists():
-        result, evaluations = read_json(ended, RESULT), read_evaluations(rows)
-    else:
-        result, evaluations = None, read_sound_lines(rows)[0]  # what is damaged will be written again
+    result = read_json_if_any(ended, RESULT)
+    evaluations = read_sound_lines(rows)[0] if result is None else read_evaluations(rows)  # what is damaged is written again
     return _held_to_shape(RunRecords(settings, evaluations, result), told, rows, ended)
 
 
