@@ -14,57 +14,67 @@ typedef struct {
 
 #define AHEAD 2 /* images between asking memory for one and reading it */
 
-/* One row of the answer: of the image's row `from`, or of zeros where it is null. */
-#define ROW(T, C)                                                                                     \
-    for (int64_t c = 0; c < (C); c++) {                                                               \
-        const T *value = (const T *)table + 256 * c;                                                  \
-        T *to = out + c * plane, zero = value[0];                                                     \
-        for (int64_t x = 0; x < first; x++)                                                           \
-            to[x * step] = zero;                                                                      \
-        for (int64_t x = last; x < width; x++)                                                        \
-            to[x * step] = zero;                                                                      \
-        if (mirrored)                                                                                 \
-            for (int64_t x = first; x < last; x++)                                                    \
-                to[x * step] = value[from[(width - 1 - x - shift) * (C) + c]];                        \
-        else                                                                                          \
-            for (int64_t x = first; x < last; x++)                                                    \
-                to[x * step] = value[from[(x + shift) * (C) + c]];                                    \
-    }
+/* One row of the answer: pixels of an image from `from` on, `along` bytes from one to the next, with zeros before `first` and from
+ * `last` on. Inlined where channels and strides are constants: as variables they would make it twice as slow. */
+#define ROW(NAME, T)                                                                                                          \
+static inline __attribute__((always_inline)) void NAME(const T *restrict table, const uint8_t *restrict from, int64_t along,  \
+                                                       T *restrict out, int64_t first, int64_t last, int64_t width,           \
+                                                       int64_t channels, int64_t plane, int64_t step) {                       \
+    for (int64_t x = 0; x < first; x++)                                                                                       \
+        for (int64_t c = 0; c < channels; c++)                                                                                \
+            out[c * plane + x * step] = table[256 * c];                                                                       \
+    for (int64_t x = first; x < last; x++, from += along)                                                                     \
+        for (int64_t c = 0; c < channels; c++)                                                                                \
+            out[c * plane + x * step] = table[256 * c + from[c]];                                                             \
+    for (int64_t x = last; x < width; x++)                                                                                    \
+        for (int64_t c = 0; c < channels; c++)                                                                                \
+            out[c * plane + x * step] = table[256 * c];                                                                       \
+}
 
-#define FETCH(NAME, T)                                                                                                \
-    static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t *drawn, const void *table, T *out) { \
-        int64_t width = s->width, height = s->height, channels = s->channels, bytes = height * width * channels;      \
-        int64_t plane = s->planar ? height * width : 1, step = s->planar ? 1 : channels;                              \
-        for (int64_t i = 0; i < n; i++) {                                                                             \
-            if (i + AHEAD < n) {                                                                                      \
-                const uint8_t *next = s->images + (s->rows ? s->rows[index[i + AHEAD]] : index[i + AHEAD]) * bytes;   \
-                for (int64_t b = 0; b < bytes; b += 64)                                                               \
-                    __builtin_prefetch(next + b);                                                                     \
-            }                                                                                                         \
-            const uint8_t *image = s->images + (s->rows ? s->rows[index[i]] : index[i]) * bytes;                      \
-            int64_t down = drawn ? drawn[i] - s->crop : 0, shift = drawn ? drawn[n + i] - s->crop : 0;                \
-            int64_t mirrored = drawn ? drawn[2 * n + i] : 0;                                                          \
-            for (int64_t y = 0; y < height; y++, out += width * step) {                                               \
-                int64_t inside = y + down >= 0 && y + down < height;                                                  \
-                int64_t first = !inside ? width : shift < 0 ? -shift : 0;                                             \
-                int64_t last = !inside ? width : shift > 0 ? width - shift : width;                                   \
-                const uint8_t *from = image + (y + down) * width * channels;                                          \
-                first = first > width ? width : first;                                                                \
-                last = last < first ? first : last;                                                                   \
-                if (channels == 1) {                                                                                  \
-                    ROW(T, 1)                                                                                         \
-                } else if (channels == 3) {                                                                           \
-                    ROW(T, 3)                                                                                         \
-                } else {                                                                                              \
-                    ROW(T, channels)                                                                                  \
-                }                                                                                                     \
-            }                                                                                                         \
-            out += s->planar ? (channels - 1) * plane : 0;                                                            \
-        }                                                                                                             \
-    }
+#define FETCH(NAME, ROW, T)                                                                                                   \
+static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t *drawn, const T *table, T *out) {            \
+    int64_t width = s->width, height = s->height, channels = s->channels, bytes = height * width * channels;                  \
+    int64_t plane = s->planar ? height * width : 1, step = s->planar ? 1 : channels;                                          \
+    if (!drawn) { /* an image as it is: one long row */                                                                       \
+        width *= height;                                                                                                      \
+        height = 1;                                                                                                           \
+    }                                                                                                                         \
+    for (int64_t i = 0; i < n; i++) {                                                                                         \
+        if (i + AHEAD < n) {                                                                                                  \
+            const uint8_t *next = s->images + (s->rows ? s->rows[index[i + AHEAD]] : index[i + AHEAD]) * bytes;               \
+            for (int64_t b = 0; b < bytes; b += 64)                                                                           \
+                __builtin_prefetch(next + b);                                                                                 \
+        }                                                                                                                     \
+        const uint8_t *image = s->images + (s->rows ? s->rows[index[i]] : index[i]) * bytes;                                  \
+        int64_t down = drawn ? drawn[i] - s->crop : 0, shift = drawn ? drawn[n + i] - s->crop : 0;                            \
+        int64_t mirrored = drawn ? drawn[2 * n + i] : 0, along = mirrored ? -channels : channels;                             \
+        for (int64_t y = 0; y < height; y++, out += width * step) {                                                           \
+            int64_t inside = y + down >= 0 && y + down < height;                                                              \
+            int64_t first = !inside ? width : shift < 0 ? -shift : 0;                                                         \
+            int64_t last = !inside ? width : shift > 0 ? width - shift : width;                                               \
+            first = first > width ? width : first;                                                                            \
+            last = last < first ? first : last;                                                                               \
+            int64_t begin = mirrored ? width - 1 - first - shift : first + shift;                                             \
+            const uint8_t *from = image + ((y + down) * width + begin) * channels;                                            \
+            if (channels == 1 && !mirrored)                                                                                   \
+                ROW(table, from, 1, out, first, last, width, 1, 1, 1);                                                        \
+            else if (channels == 1)                                                                                           \
+                ROW(table, from, -1, out, first, last, width, 1, 1, 1);                                                       \
+            else if (channels == 3 && !s->planar)                                                                             \
+                ROW(table, from, along, out, first, last, width, 3, 1, 3);                                                    \
+            else if (channels == 3)                                                                                           \
+                ROW(table, from, along, out, first, last, width, 3, plane, 1);                                                \
+            else                                                                                                              \
+                ROW(table, from, along, out, first, last, width, channels, plane, step);                                      \
+        }                                                                                                                     \
+        out += s->planar ? (channels - 1) * plane : 0;                                                                        \
+    }                                                                                                                         \
+}
 
-FETCH(fetch_wide, float)
-FETCH(fetch_narrow, uint16_t)
+ROW(row_wide, float)
+ROW(row_narrow, uint16_t)
+FETCH(fetch_wide, row_wide, float)
+FETCH(fetch_narrow, row_narrow, uint16_t)
 
 /* Tells a library of another version from this one. */
 int64_t fetch_layout(void) { return 1000 + (int64_t)sizeof(source); }
