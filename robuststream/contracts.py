@@ -72,17 +72,21 @@ class Signals:
 
     index: Tensor  # (m,) int64
     labels: Tensor  # (m,) int64
-    logits: Tensor  # (m, K) float32
+    outputs: Tensor  # (m, K) of the network, without gradient, whatever they are; see `logits`
     loss: Tensor  # (m,) float32, nats, before any weight
 
     @staticmethod
     def of(index: Tensor, labels: Tensor, logits: Tensor, loss: Tensor | None = None) -> Signals:
         """Build from raw network outputs; `loss` (m,) may be handed over where it is already known."""
-        logits = (logits.detach() if logits.requires_grad else logits).float()  # a step does without what it can
+        outputs = logits.detach() if logits.requires_grad else logits  # a step does without what it can
         if loss is None:
-            loss = F.cross_entropy(logits, labels, reduction="none")
-        logits = logits.nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
-        return Signals(index, labels, logits, finite_loss(loss.detach() if loss.requires_grad else loss, logits.shape[1]))
+            loss = F.cross_entropy(outputs.float(), labels, reduction="none")
+        return Signals(index, labels, outputs, finite_loss(loss.detach() if loss.requires_grad else loss, outputs.shape[1]))
+
+    @property
+    def logits(self) -> Tensor:
+        """(m, K) float32, finite; made when they are asked for, since many samplers never ask."""
+        return self.outputs.float().nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
 
     @property
     def correct(self) -> Tensor:

@@ -400,7 +400,7 @@ def test_batches_are_those_of_the_slow_twin(channels: int, crop: int, flip: bool
 @pytest.mark.parametrize("crop", [0, 1, 6])  # 6: wider than the image
 def test_the_native_fetch_has_the_bits_of_pure_torch(crop: int, planar: bool, dtype: torch.dtype) -> None:
     """Gather, crop, mirror, normalise, round: in one pass as in torch's many, repeats and both memory formats included."""
-    for channels in (1, 3):
+    for channels in (1, 2, 3):
         split = random_split(channels)
         scale = Scale(torch.full((channels, 1, 1), 0.31), torch.full((channels, 1, 1), 0.27), dtype, planar)
         made = [

@@ -77,7 +77,7 @@ def dealt(signals: Signals, generator: torch.Generator) -> Signals:
     givers = torch.where(leads, torch.rand(m, generator=generator, device=device), 2.0).argsort(stable=True)
     given = torch.empty_like(order).scatter_(0, owners, givers)
     source = given[first]
-    return Signals(signals.index, signals.labels[source], signals.logits[source], signals.loss[source])
+    return Signals(signals.index, signals.labels[source], signals.outputs[source], signals.loss[source])
 
 
 @dataclass(frozen=True)
