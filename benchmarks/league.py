@@ -40,9 +40,9 @@ STUDIES = {
     "digits": (),
     "mnist": ("recipe=mnist-small", LABELS),
     "fashion-mnist": ("recipe=fashion-mnist-small", LABELS),
-    "cifar10": ("recipe=cifar10-small", *PART, f"{LABELS},human-worst"),
+    "cifar10": ("recipe=cifar10-small", *PART, "scenarios=clean,symmetric-40,asymmetric-40,human-worst"),
 }
-"""Data set -> what `bench samplers` is told."""
+"""Data set -> what `bench samplers` is told. Mistakes that people made stand for those that depend on the image."""
 
 Read = Mapping[str, tuple[dict[str, Any], Sequence[RunRecords]]]
 """Data set -> its study as it is on disk."""
