@@ -185,7 +185,10 @@ def draw(summary: StudySummary, folder: Path) -> None:
     with style.styled():
         figure, ((axes,),) = style.grid(1, 1, (2.6 + 0.42 * len(cells), 1.6 + 0.2 * len(labels)))
         shown = axes.imshow(found[order], cmap="BrBG", vmin=-MOST_POINTS, vmax=MOST_POINTS, aspect="auto")
-        axes.plot([x for x, _ in dots], [y for _, y in dots], ".", markersize=4, color=style.BASELINE)
+        axes.plot(*np.reshape(dots, (-1, 2)).T, "o", markersize=3, color="white", mec=style.BASELINE, mew=0.6)
+        data_sets = [one.scenario.partition(":")[0] for one in summary.scenarios]
+        borders = [x - 0.5 for x in range(1, len(cells)) if data_sets[x] != data_sets[x - 1]]
+        axes.vlines(borders, -0.5, len(labels) - 0.5, color=style.BASELINE, linewidth=1)
         axes.set_yticks(range(len(labels)), [labels[row] for row in order])
         axes.set_xticks(range(len(cells)), [one.scenario for one in summary.scenarios], rotation=60, ha="right")
         axes.grid(visible=False)
