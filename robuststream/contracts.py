@@ -68,7 +68,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What one forward pass revealed about m examples. Repeats allowed; no gradient; everything is finite."""
+    """What one forward pass revealed about m examples. Repeats allowed; no gradient; all but `outputs` is finite."""
 
     index: Tensor  # (m,) int64
     labels: Tensor  # (m,) int64
@@ -114,7 +114,7 @@ class Signals:
     @property
     def el2n(self) -> Tensor:
         """(m,) float32: Euclidean norm of softmax less one-hot label [Paul et al., 2021]."""
-        return (self.logits.softmax(1) - F.one_hot(self.labels, self.logits.shape[1])).norm(dim=1)
+        return (self.logits.softmax(1) - F.one_hot(self.labels, self.outputs.shape[1])).norm(dim=1)
 
 
 @dataclass(frozen=True, slots=True)

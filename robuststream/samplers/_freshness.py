@@ -75,7 +75,8 @@ class CarriedLogits:
 
     def begin(self, signals: Signals) -> None:
         """From a look at the whole pool, in index order."""
-        self.logits = signals.logits - signals.logits.mean(1, keepdim=True)
+        logits = signals.logits
+        self.logits = logits - logits.mean(1, keepdim=True)
 
     def _fit(self, index: Tensor, seen: Tensor) -> Tensor:
         """(2K, K): the map from features to change that the seen examples speak for."""

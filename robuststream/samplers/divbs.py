@@ -40,8 +40,8 @@ class DivBS(FromCandidates):
 
 def last_gradient(signals: Signals) -> Tensor:
     """(m, K^2) float64: the gradient of each loss by the weights of a linear layer that would follow the logits."""
-    classes = signals.logits.shape[1]
     logits = signals.logits.double()
+    classes = logits.shape[1]
     by_logit = logits.softmax(1) - F.one_hot(signals.labels, classes)
     return (by_logit[:, :, None] * logits[:, None, :]).flatten(1)
 

@@ -62,8 +62,8 @@ def noise_rate(signals: Signals) -> Tensor:
     Class k is confident where its probability reaches the mean that it has among examples labelled k; the most probable of those
     is taken for the clean label. Rows of the count (observed x taken) are scaled to how often each label is observed.
     """
-    classes = signals.logits.shape[1]
     p = signals.logits.double().softmax(1)
+    classes = p.shape[1]
     observed = F.one_hot(signals.labels, classes).double()
     of_label = observed.sum(0)
     threshold = (p * observed).sum(0) / of_label.clamp(min=1.0)
