@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robuststream.entropy import entropy
+from robuststream.entropy import entropy, finite
 from robuststream.errors import UserError
 from robuststream.hyperparameters import Hyperparameters
 
@@ -86,7 +86,7 @@ class Signals:
     @property
     def logits(self) -> Tensor:
         """(m, K) float32, finite; made when they are asked for, since many samplers never ask."""
-        return self.outputs.float().nan_to_num(nan=0.0, posinf=LOSS_CEILING, neginf=-LOSS_CEILING)
+        return finite(self.outputs.float(), LOSS_CEILING)
 
     @property
     def correct(self) -> Tensor:
@@ -101,7 +101,7 @@ class Signals:
     @property
     def entropy(self) -> Tensor:
         """(m,) float32, nats: Shannon entropy of the softmax; no label is used."""
-        return entropy(self.logits)
+        return entropy(self.outputs.float(), LOSS_CEILING)
 
     @property
     def margin(self) -> Tensor:

@@ -11,9 +11,15 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from robuststream import entropy as room
-from robuststream.entropy import entropy
+from robuststream.contracts import LOSS_CEILING, Signals
+from robuststream.entropy import entropy as of_outputs
 
+CEILING = 1e4
 NATIVE = pytest.mark.skipif(room._library() is None, reason="the native entropy is not built")
+
+
+def entropy(outputs: Tensor) -> Tensor:
+    return of_outputs(outputs, CEILING)
 
 
 def twin(row: list[float]) -> float:
@@ -64,6 +70,26 @@ def test_a_row_has_the_same_bits_wherever_it_stands() -> None:
 def test_ties_and_certainty() -> None:
     given = torch.tensor([[5.0, 5.0, 5.0, 5.0], [1e4, -1e4, -1e4, -1e4], [7.0, 7.0, -1e4, -1e4]])
     assert entropy(given).tolist() == pytest.approx([math.log(4), 0.0, math.log(2)], rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("native", [pytest.param(True, marks=NATIVE), False])
+def test_what_is_not_finite_counts_as_zero_or_as_the_ceiling(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spoilt row counts as it would with the replacements, wherever it stands, and the others as ever."""
+    if not native:
+        monkeypatch.setattr(room, "_library", lambda: None)
+    given = logits(23, 10, 2.0)
+    wanted = given.clone()
+    for row, (column, bad, good) in enumerate(
+        (column, bad, good) for column in (0, 4, 9) for bad, good in ((math.nan, 0.0), (math.inf, 1e4), (-math.inf, -1e4))
+    ):
+        given[2 * row + 1, column], wanted[2 * row + 1, column] = bad, good
+    given[0], wanted[0] = torch.full((10,), -math.inf), torch.full((10,), -1e4)
+    assert torch.equal(entropy(given), entropy(wanted))
+    assert entropy(given).isfinite().all()
+    signals = Signals.of(torch.arange(23), torch.zeros(23, dtype=torch.int64), given)
+    assert LOSS_CEILING == CEILING
+    assert torch.equal(signals.entropy, entropy(signals.logits))
+    assert torch.equal(signals.logits, wanted)
 
 
 def test_other_tensors_take_the_way_of_torch() -> None:

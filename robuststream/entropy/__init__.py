@@ -10,23 +10,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-VERSION = 1
+VERSION = 2
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """(m, K) finite float32 logits -> (m,) float32, nats: Shannon entropy of the softmax, without gradient.
+def entropy(outputs: Tensor, ceiling: float) -> Tensor:
+    """(m, K) float32 outputs of a network -> (m,) float32, nats: Shannon entropy of the softmax, without gradient.
 
-    In C right to the last digit, from 1 to 1e-30. In torch, which takes six operations and rounds the logarithm of a softmax to
+    An output that is not a number counts as zero, an infinite one as `ceiling` or its negative.
+    In C right to the last digit, from 1 to 1e-30. In torch, which takes seven operations and rounds the logarithm of a softmax to
     float32, to 4e-7 of itself and 2e-7: one below 1e-5 may be some per cent off.
     """
-    call = _library() if logits.is_cpu and type(logits) is Tensor and logits.dtype is torch.float32 else None  # not a fake one
+    outputs = outputs.detach()
+    call = _library() if outputs.is_cpu and type(outputs) is Tensor and outputs.dtype is torch.float32 else None  # no fake one
     if call is None:
-        log_p = logits.log_softmax(1)
+        log_p = finite(outputs, ceiling).log_softmax(1)
         return (log_p.exp() * log_p).sum(1).neg().clamp(min=0.0)
-    logits = logits.detach().contiguous()
-    out = torch.empty(len(logits))
-    call(*logits.shape, logits.data_ptr(), out.data_ptr())
+    out = torch.empty(len(outputs))
+    if _fill(call, outputs, out):
+        _fill(call, finite(outputs, ceiling), out)  # to look beforehand would cost every step a pass
     return out
+
+
+def finite(outputs: Tensor, ceiling: float) -> Tensor:
+    """(m, K) outputs with 0 where one is not a number, and `ceiling` or its negative where one is infinite."""
+    return outputs.nan_to_num(nan=0.0, posinf=ceiling, neginf=-ceiling)
+
+
+def _fill(call: Callable[..., int], logits: Tensor, out: Tensor) -> bool:
+    """Entropies of `logits` (m, K) into `out` (m,); whether some are spoilt, for a logit is not finite."""
+    logits = logits.contiguous()
+    return call(*logits.shape, logits.data_ptr(), out.data_ptr()) > 0
 
 
 def backend() -> str:
@@ -35,12 +48,12 @@ def backend() -> str:
 
 
 @cache
-def _library(folder: Path = Path(__file__).parent) -> Callable[..., None] | None:
+def _library(folder: Path = Path(__file__).parent) -> Callable[..., int] | None:
     """The compiled function; None where it was not built, does not load here or is of another version."""
     try:
         library = ctypes.CDLL(str(next(folder.glob("_entropy*.so"))))
         call, version = library.entropies, library.entropies_version()
     except (StopIteration, OSError, AttributeError):
         return None
-    call.argtypes, call.restype = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p), None
+    call.argtypes, call.restype = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int64
     return call if version == VERSION else None

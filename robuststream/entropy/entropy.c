@@ -53,8 +53,9 @@ INLINE lanes column(const float *const *row, int64_t c) {
     return (lanes){row[0][c], row[1][c], row[2][c], row[3][c]};
 }
 
-/* n rows of K finite logits -> n entropies in nats. */
-BEST void entropies(int64_t n, int64_t K, const float *logits, float *out) {
+/* n rows of K logits -> n entropies in nats. Returns how many came out as no number or infinite: those of rows where a logit is. */
+BEST int64_t entropies(int64_t n, int64_t K, const float *logits, float *out) {
+    int64_t spoilt = 0;
     for (int64_t i = 0; i < n; i += SIDE) {
         const float *row[SIDE];
         for (int k = 0; k < SIDE; k++)
@@ -71,10 +72,13 @@ BEST void entropies(int64_t n, int64_t K, const float *logits, float *out) {
             product += e * d;
         }
         lanes z = rest + (largest - 1.0), entropy = logarithm(z) - product / (1.0 + z);
-        for (int k = 0; k < SIDE && i + k < n; k++)
+        for (int k = 0; k < SIDE && i + k < n; k++) {
             out[i + k] = (float)entropy[k];
+            spoilt += entropy[k] - entropy[k] != 0.0;
+        }
     }
+    return spoilt;
 }
 
 /* Tells a library of another version from this one. */
-int64_t entropies_version(void) { return 1; }
+int64_t entropies_version(void) { return 2; }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robuststream.errors import UserError
-from robuststream.sumtree._layers import Layers
+from robuststream.sumtree._layers import WIDEST_TOP, Layers
 from robuststream.sumtree._uniforms import Uniforms
 
 VARIANTS = ("portable", "avx2", "avx512")
@@ -40,14 +40,14 @@ def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
         raise UserError("the native sum tree is not built (its C extension needs a compiler when robuststream is installed)")
     try:
         library = ctypes.CDLL(str(found[0]))
-        if library.sumtree_layout() != 2000 + ctypes.sizeof(_Tree):
+        if library.sumtree_layout() != 3000 + ctypes.sizeof(_Tree):
             raise UserError(f"the native sum tree {found[0].name} is of another version; install robuststream anew")
     except (OSError, AttributeError) as error:
         raise UserError(f"the native sum tree {found[0].name} does not load: {error}") from None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.sumtree_draw.argtypes, library.sumtree_draw.restype = (pointer, number, pointer, pointer), None
+    library.sumtree_draw.argtypes, library.sumtree_draw.restype = (pointer, number, pointer, pointer, pointer), None
     library.sumtree_update.argtypes, library.sumtree_update.restype = (pointer, number, pointer, pointer), number
-    library.sumtree_uniform.argtypes, library.sumtree_uniform.restype = (number, pointer, number, pointer), None
+    library.sumtree_uniform.argtypes, library.sumtree_uniform.restype = (pointer, number, pointer), None
     library.sumtree_rebuild.argtypes, library.sumtree_rebuild.restype = (pointer,), None
     return library
 
@@ -78,13 +78,25 @@ class NativeWalk:
         )
         self._address = ctypes.addressof(self._tree)
         self._draw, self._update, self._rebuild = library.sumtree_draw, library.sumtree_update, library.sumtree_rebuild
-        self.uniforms = Uniforms(library, chosen, len(layers.flat))
+        self.uniforms = Uniforms(library, len(layers.flat))
+        self._make_room(WIDEST_TOP // 2)  # all other layers have more entries than twice that
 
     def draw(self, r: Tensor) -> Tensor:
         """(n,) int64 entries of layer 0, each by its own column of r (layers, n) float64, uniform in [0, 1)."""
-        out = torch.empty(r.shape[1], dtype=torch.int64)
-        self._draw(self._address, r.shape[1], r.data_ptr(), out.data_ptr())
+        n = r.shape[1]
+        if n > self._most:
+            self._make_room(n)
+        out = torch.empty(n, dtype=torch.int64)
+        self._draw(self._address, n, r.data_ptr(), out.data_ptr(), self._room.data_ptr())
         return out
+
+    def _make_room(self, n: int) -> None:
+        """For the running sums of all layers that draws of up to n want them of."""
+        entries = sum(
+            rows.numel() for rows, length in zip(self.layers.rows, self.layers.lengths, strict=False) if length <= 2 * n
+        )
+        with torch.inference_mode(False):  # whoever is the first to draw so many
+            self._room, self._most = torch.empty(entries, dtype=torch.float64), n
 
     def update(self, index: Tensor, values: Tensor) -> None:
         """Leaves `index` (n,) become `values` (n,), repaired by the rule of the tree; IndexError before any is written."""

@@ -19,8 +19,8 @@ class Uniforms:
     A torch that keeps a generator's state otherwise, or makes other numbers of it, is found out here and left alone.
     """
 
-    def __init__(self, library: ctypes.CDLL, variant: int, layers: int) -> None:
-        self._fill, self._variant, self._layers = library.sumtree_uniform, variant, layers
+    def __init__(self, library: ctypes.CDLL, layers: int) -> None:
+        self._fill, self._layers = library.sumtree_uniform, layers
         self._numbers = torch.empty(layers, 0, dtype=torch.float64)
         self._many = MANY if self._same_as_torch() else None
 
@@ -37,7 +37,7 @@ class Uniforms:
 
     def _make(self, numbers: Tensor, generator: torch.Generator) -> None:
         state = generator.get_state()
-        self._fill(self._variant, state.data_ptr(), numbers.numel(), numbers.data_ptr())
+        self._fill(state.data_ptr(), numbers.numel(), numbers.data_ptr())
         generator.set_state(state)
 
     def _same_as_torch(self) -> bool:

@@ -48,18 +48,6 @@ INLINE void fetch(const void *layer, int narrow, int64_t row) {
         __builtin_prefetch((const char *)layer + row * bytes + i);
 }
 
-/* The beginning of a state of torch's CPU generator: MT19937. `left` - 1 words are unread, the first of them at `next`. */
-#define WORDS 624
-#define FAR 397
-typedef struct {
-    uint64_t seed;
-    int32_t left, seeded;
-    uint64_t next, word[WORDS];
-} twister;
-
-#define TWIST(w, i, next, far) \
-    w[i] = w[far] ^ ((w[i] & 0x80000000u) | (w[next] & 0x7fffffffu)) >> 1 ^ (-(w[next] & 1u) & 0x9908b0dfu)
-
 typedef uint64_t loose_bits __attribute__((may_alias));
 
 /* Entries of the last layer: bisections of its running sums, four side by side, without branches that could be guessed wrong.
@@ -77,6 +65,18 @@ INLINE void search_top(const double *edges, int64_t width, const double *r, int6
                 from[k] += left / 2 & -(int64_t)(from[k][left / 2 - 1] < target[k]);
         for (int k = 0; k < 4 && i + k < n; k++)
             at[i + k] = from[k] - (const loose_bits *)edges;
+    }
+}
+
+/* Running sums of each row of a layer, a few rows side by side. */
+INLINE void run_up(const void *layer, int narrow, int64_t rows, double *sums) {
+    for (int64_t i = 0; i < rows; i += 4) {
+        double sum[4] = {0};
+        for (int64_t c = 0; c < FANOUT; c++)
+            for (int64_t k = 0; k < 4; k++) { /* the last few repeat the last */
+                int64_t place = SMALLER(i + k, rows - 1) * FANOUT + c;
+                sums[place] = sum[k] += narrow ? ((const float *)layer)[place] : ((const double *)layer)[place];
+            }
     }
 }
 
@@ -119,20 +119,14 @@ int64_t sumtree_variant(void) { return 0; }
 #endif
 
 /* Tells a library of another version from this one. */
-int64_t sumtree_layout(void) { return 2000 + (int64_t)sizeof(tree); }
+int64_t sumtree_layout(void) { return 3000 + (int64_t)sizeof(tree); }
 
 void sumtree_rebuild(const tree *s) { CHOOSE(s, add_all_up, s, 0, 0); }
 
-/* n numbers as torch.rand makes them in float64 from a CPU generator whose state this is, and the state after them. */
-void sumtree_uniform(int64_t variant, void *state, int64_t n, double *r) {
-    const tree s = {.variant = variant};
-    CHOOSE(&s, uniform, (twister *)state, n, r);
-}
-
-/* n leaves, each by its own column of r (depth, n), uniform in [0, 1). */
-void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at) {
+/* n leaves, each by its own column of r (depth, n), uniform in [0, 1); `room` is for the running sums of all layers of at most 2 n entries. */
+void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at, double *room) {
     if (s->edges[s->length[s->depth - 1] - 1] > 0.0) {
-        CHOOSE(s, draw, s, n, r, at);
+        CHOOSE(s, draw, s, n, r, at, room);
         return;
     }
     for (int64_t i = 0; i < n; i++)
@@ -157,18 +151,18 @@ void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at) {
         T given = ((const T *)values)[i], kept = given >= (T)s->smallest ? given : 0; \
         kept = kept > (T)s->largest ? (T)s->largest : kept;                           \
         repaired += given != kept; /* not-a-number differs from everything */         \
-        if (kept > leaf[index[i]])                                                    \
-            leaf[index[i]] = kept;                                                    \
+        leaf[index[i]] = kept > leaf[index[i]] ? kept : leaf[index[i]]; /* a branch would be guessed wrong */ \
     }
 
 /* Returns the place of the first index outside 0..N-1, before anything was written, or -1 when all is done. */
 int64_t sumtree_update(const tree *s, int64_t n, const int64_t *index, const void *values) {
-    int64_t repaired = 0, width = s->narrow ? 4 : 8;
+    int64_t repaired = 0;
     for (int64_t i = 0; i < n; i++) {
         if ((uint64_t)index[i] >= (uint64_t)s->length[0])
             return i;
-        if (n <= MANY)
-            __builtin_prefetch((const char *)s->layer[0] + index[i] * width, 1);
+        for (int64_t k = 0; n <= MANY && k < s->depth - 1; k++) /* all rows at once: one wait for all of them */
+            if (s->length[k + 1] > n)
+                fetch(s->layer[k], s->narrow && k == 0, index[i] >> (SHIFT * (k + 1)));
     }
     if (s->narrow) {
         WRITE(float)
@@ -251,6 +245,24 @@ TARGET INLINE void IN(descend)(const void *layer, int narrow, const double *abov
     }
 }
 
+/* The same where the running sums of the layer's rows lie ready: how many of them do not reach the target. */
+TARGET INLINE void IN(count)(const double *sums, const double *r, int64_t *at, int64_t n, const void *next, int next_narrow) {
+    typedef IN(lanes) loose_lanes __attribute__((may_alias, aligned(8)));
+    for (int64_t i = 0; i < n; i++) {
+        const double *row = sums + at[i] * FANOUT;
+        IN(lanes) target = (IN(lanes)){0} + (1.0 - r[i]) * row[FANOUT - 1];
+        IN(counts) below = {0};
+        for (int c = 0; c < FANOUT; c += LANES)
+            below -= (IN(counts))(*(const loose_lanes *)(row + c) < target); /* true is -1 */
+        int64_t child = below[0];
+        for (int k = 1; k < LANES; k++)
+            child += below[k];
+        at[i] = (at[i] << SHIFT) + (child & (FANOUT - 1));
+        if (next)
+            fetch(next, next_narrow, at[i]);
+    }
+}
+
 /* Totals of rows: of index[i] >> shift for all n, or of rows 0 to n - 1 where index is null. Repeats write the same total. */
 TARGET INLINE void IN(add_up)(const void *layer, int narrow, double *above, const int64_t *index, int shift, int64_t n) {
     for (int64_t i = 0; index && i < SMALLER(n, AHEAD); i++)
@@ -295,58 +307,35 @@ TARGET static void IN(add_all_up)(const tree *s, const int64_t *index, int64_t n
     }
 }
 
-/* Words become numbers two by two: 21 bits of the first above 32 bits of the second, in units of 2^-53. */
-TARGET static void IN(uniform)(twister *s, int64_t n, double *r) {
-    uint32_t word[WORDS], read[WORDS + 1];
-    int64_t odd = 0, left = s->left, next = (int64_t)s->next;
-    for (int i = 0; i < WORDS; i++)
-        word[i] = (uint32_t)s->word[i];
-    while (n > 0) {
-        if (left == 1) {
-            for (int i = 0; i < WORDS - FAR; i++)
-                TWIST(word, i, i + 1, i + FAR);
-            for (int i = WORDS - FAR; i < WORDS - 1; i++)
-                TWIST(word, i, i + 1, i + FAR - WORDS);
-            TWIST(word, WORDS - 1, 0, FAR - 1);
-            left = WORDS + 1; /* torch counts one down before it reads the first */
-            next = 0;
-        }
-        int64_t m = SMALLER(left - 1, 2 * n - odd), pairs = (odd + m) / 2;
-        for (int64_t i = 0; i < m; i++) {
-            uint32_t x = word[next + i];
-            x ^= x >> 11;
-            x ^= x << 7 & 0x9d2c5680u;
-            x ^= x << 15 & 0xefc60000u;
-            read[odd + i] = x ^ x >> 18;
-        }
-        for (int64_t i = 0; i < pairs; i++)
-            r[i] = (double)(int64_t)((uint64_t)(read[2 * i] & 0x1fffffu) << 32 | read[2 * i + 1]) * 0x1p-53;
-        read[0] = read[2 * pairs]; /* where their number is odd */
-        odd = odd + m - 2 * pairs;
-        left -= m;
-        next += m;
-        r += pairs;
-        n -= pairs;
-    }
-    for (int i = 0; i < WORDS; i++)
-        s->word[i] = word[i];
-    s->left = (int32_t)left;
-    s->next = (uint64_t)next;
-}
-
-TARGET static void IN(draw)(const tree *s, int64_t n, const double *r, int64_t *at) {
+/* Where many are drawn from a small layer, all its running sums are taken first: 2 n entries cost less than n rows do. */
+TARGET static void IN(draw)(const tree *s, int64_t n, const double *r, int64_t *at, double *room) {
     int64_t top = s->depth - 1;
+    const double *sums[MOST_LAYERS] = {0};
+    for (int64_t k = top - 1; k >= 0 && s->length[k] <= 2 * n; k--) {
+        if (k == 0 && s->narrow)
+            run_up(s->layer[k], 1, s->length[k + 1], room);
+        else
+            run_up(s->layer[k], 0, s->length[k + 1], room);
+        sums[k] = room;
+        room += s->length[k + 1] * FANOUT;
+    }
     for (int64_t i = 0; i < n; i += BLOCK, at += BLOCK, r += BLOCK) {
         int64_t m = SMALLER(n - i, BLOCK);
         search_top(s->edges, s->length[top], r, at, m);
+        const void *next = !top ? 0 : sums[top - 1] ? sums[top - 1] : s->layer[top - 1];
+        int next_narrow = s->narrow && top == 1 && !sums[0];
         for (int64_t j = 0; j < m && top; j++)
-            fetch(s->layer[top - 1], s->narrow && top == 1, at[j]);
+            fetch(next, next_narrow, at[j]);
         for (int64_t k = top - 1; k >= 0; k--) {
             const double *fresh = r + (top - k) * n;
-            if (k == 0 && s->narrow)
+            next = !k ? 0 : sums[k - 1] ? sums[k - 1] : s->layer[k - 1];
+            next_narrow = s->narrow && k == 1 && !sums[0];
+            if (sums[k])
+                IN(count)(sums[k], fresh, at, m, next, next_narrow);
+            else if (k == 0 && s->narrow)
                 IN(descend)(s->layer[0], 1, s->layer[1], fresh, at, m, 0, 0);
             else
-                IN(descend)(s->layer[k], 0, s->layer[k + 1], fresh, at, m, k ? s->layer[k - 1] : 0, s->narrow && k == 1);
+                IN(descend)(s->layer[k], 0, s->layer[k + 1], fresh, at, m, next, next_narrow);
         }
     }
 }
