@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 
-PRELOADED = ["__main__", "robuststream.study.worker"]
+PRELOADED = ["__main__", "robuststream.study.worker", "torch._dynamo"]
+"""The last by torch itself, when a run first needs an optimizer: seconds for each worker."""
 
 
 def processes() -> BaseContext:
