@@ -1,10 +1,10 @@
 """What a study costs beside its training: the shipped study, and ten thousand tiny runs.
 
-    python benchmarks/study.py --quick                # the shipped study, and a hundredth of the tiny runs
-    python benchmarks/study.py --write                # all; writes study.md and study.json in reports/benchmarks
+    python benchmarks/study.py --tiny 100             # the shipped study, and a hundred tiny runs
+    python benchmarks/study.py --write                # all 10,000; writes study.md and study.json in reports/benchmarks
 
-The machine must be quiet: the shipped study is held to seconds. Everything that is not a run's own training counts as beside it, from
-the start of the command to the last figure of the report: start-up, set-up, evaluation, checkpoints, reporting, and cores left idle.
+The machine must be quiet: the shipped study is held to seconds. All that is not a run's own training counts as beside it, from
+the start of the command to the end of its report: start-up, set-up, evaluation, checkpoints, reporting, and cores left idle.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from harness.targets import Figure, Target, target
 from robuststream import records
 from robuststream.study.execute import cores
 
-TINY = ("scenarios=symmetric-40", "recipe.train_size=600", "recipe.model=mlp", "recipe.evaluations=2")
+TINY = ("scenarios=symmetric-40", "recipe.train_size=600", "recipe.model=mlp", "recipe.evaluations=2", "budget=60")
 ARMS = 8
 ACCOUNTS = ("evaluation", "checkpoint", "compile")
 
-METHOD = """`robuststream bench noisy-labels` in an empty folder, one run per core side by side, as a user types it. A share is of all core
-seconds: cores times the seconds from the command's start to its end. Set-up is a run's data, network and sampler; what no account of
-a run holds is start-up, hand-over between runs, the report and cores left idle at the end."""
+METHOD = """`robuststream bench noisy-labels` in an empty folder, one run per core side by side, as a user types it. A share is of
+all core seconds: cores times the seconds from the command's start to its end. Set-up is a run's data, network and sampler. What
+no account of a run holds is start-up, hand-over between runs, the report, and cores left idle at the end. Tiny runs are those of
+the same study with `{}`.""".format(" ".join(TINY))
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,19 @@ class Cost:
 def measure(*settings: str) -> Cost:
     """Run the study in a process of its own, and read what its runs noted."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "robuststream", "bench", "noisy-labels", "--out", folder, *settings]
         began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        bench(folder, *settings)
         wall = time.perf_counter() - began
         _, runs = records.read_study(Path(folder))
     seconds = [run.result["seconds"] for run in runs]
     spent = {"training": sum(each["train"] for each in seconds)}
     spent |= {"set-up" if name == "compile" else name: sum(each[name] for each in seconds) for name in ACCOUNTS}
     return Cost(len(runs), wall, spent | {"all else": wall * cores() - sum(spent.values())})
+
+
+def bench(folder: str, *settings: str) -> None:
+    command = [sys.executable, "-m", "robuststream", "bench", "noisy-labels", "--out", folder, *settings]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def targets(shipped: Cost, tiny: Cost) -> list[Target]:
@@ -87,13 +93,13 @@ def tables(costs: dict[str, Cost]) -> str:
     return "## Where core seconds go\n\n" + table(["", "runs", "seconds", *names], rows)
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a hundredth of the tiny runs")
+    parser.add_argument("--tiny", type=int, default=10_000, metavar="N", help="how many tiny runs (10,000: hours)")
     parser.add_argument("--write", action="store_true", help="write reports/benchmarks/study.md and study.json")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(given)
     facts: dict[str, Any] = machine(())
-    seeds = 13 if chosen.quick else 10_000 // ARMS
+    seeds = max(1, chosen.tiny // ARMS)
     costs = {"the shipped study": measure(), "tiny runs": measure(*TINY, f"seeds={seeds}")}
     judged = targets(*costs.values())
     sections = ["# A whole study", METHOD, targets_section(judged), tables(costs), machine_section(facts)]

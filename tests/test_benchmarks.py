@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,12 +17,15 @@ sys.path.insert(0, str(FOLDER))  # where a script finds its neighbours
 # ruff: noqa: E402
 import draws
 import step
+import study
 from contenders import FLOOR, OURS, PEERS, Contender
 from contenders.trees import Cpprb
 from harness import report
 from harness.measure import Rules, interleave
 from harness.targets import Figure, target
 from training_step import Ratio
+
+from robuststream import records
 
 TINY = Rules(blocks=3, seconds=1e-4, budget=0.05, least=2, share=0.0)  # any share: a test machine is seldom quiet
 
@@ -102,3 +106,28 @@ def test_step_prints_a_line_per_target(
     assert "paper CNN step, native / uniform: not measured: not in this run" in printed
     arms = json.loads((tmp_path / "step.json").read_text())["cells"][0]["arms"]
     assert {"uniform", "PLB, ours, torch", "PEB, ours, torch", "PLB, multinomial"} <= set(arms)
+
+
+def test_what_a_study_costs_beside_its_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A study that was run elsewhere is found where the command was told to write it."""
+
+    def bench(folder: str, *settings: str) -> None:
+        for name in ("study.json", "runs.jsonl.gz"):
+            shutil.copy(FOLDER.parent / "reports" / "noisy-labels" / name, folder)
+        asked.append(settings)
+
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(report, "REPORTS", tmp_path)
+    monkeypatch.setattr(study, "bench", bench)
+    study.main(["--write", "--tiny", "80"])
+    assert asked == [(), (*study.TINY, "seeds=10")]
+    written = json.loads((tmp_path / "study.json").read_text())["costs"]["tiny runs"]
+    _, runs = records.read_study(FOLDER.parent / "reports" / "noisy-labels")
+    assert written["runs"] == len(runs) == 120
+    assert written["spent"]["training"] == pytest.approx(sum(run.result["seconds"]["train"] for run in runs))
+    assert sum(written["spent"].values()) == pytest.approx(written["wall"] * study.cores())
+    assert "beside training, tiny runs: worst" in capsys.readouterr().out
+    cost = study.Cost(2, wall=10.0, spent={"training": 15.0 * study.cores() / 2, "all else": 5.0 * study.cores() / 2})
+    assert cost.beside == pytest.approx(0.25)
