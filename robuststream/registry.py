@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -61,9 +62,10 @@ def source(kind: str, name: str) -> str:
     return f"{point.dist.name} {point.dist.version}" if point is not None and point.dist is not None else ""
 
 
-def _ours(kind: str) -> set[str]:
+@cache
+def _ours(kind: str) -> frozenset[str]:
     folder = Path(__file__).parent / kind
-    return {canonical(path.stem) for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    return frozenset(canonical(path.stem) for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
