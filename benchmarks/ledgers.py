@@ -33,10 +33,12 @@ class Counted:
     probed: int = 0  # examples
     forwards: int = 0  # of those that are learned from
     backwards: int = 0
+    auxiliary: float = 0.0  # FLOPs of companion networks
 
     def __call__(self) -> None:
         ledger = self.loops.world.ledger
         probed, forwards, backwards = ledger.forwards["probe"], ledger.forwards["train"], ledger.backwards
+        auxiliary = ledger.auxiliary.flops
         for _ in range(EPOCH):
             self.step()
         self.loops.clear()
@@ -45,6 +47,7 @@ class Counted:
         self.probed += ledger.forwards["probe"] - probed
         self.forwards += ledger.forwards["train"] - forwards
         self.backwards += ledger.backwards - backwards
+        self.auxiliary += ledger.auxiliary.flops - auxiliary
 
 
 @dataclass(frozen=True)
@@ -103,5 +106,7 @@ def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledger
 
 def _charged(counted: Counted, timing: Timing, uniform: Timing, forward: float) -> Charged:
     examples = EPOCH * counted.epochs * counted.loops.task.batch
+    cost = counted.loops.world.ledger.cost
     spent = (counted.probed + counted.forwards) * forward + counted.backwards * (1.0 - forward)
+    spent += counted.auxiliary / (cost.forward + cost.backward)
     return Charged(Ratio.of(timing, uniform), spent / examples)

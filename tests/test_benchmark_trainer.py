@@ -70,7 +70,9 @@ def test_a_line_per_target_and_a_report(
 ) -> None:
     monkeypatch.setattr(report, "REPORTS", tmp_path)
     monkeypatch.setattr("rates.SIDE", 64)
-    trainer.main(["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), (MLP,), (MLP,)))
+    trainer.main(
+        ["--write"], TINY, ((MLP, replace(MLP, augmented=True)), (MLP, replace(MLP, fast=True)), ((MLP, False),), (MLP,))
+    )
     printed = capsys.readouterr().out
     for name in (
         "throughput / bare step",

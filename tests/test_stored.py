@@ -14,9 +14,10 @@ from PIL import Image
 
 from _runs import settings, without_time
 from robuststream import records
+from robuststream.config import Augment
 from robuststream.contracts import Split
 from robuststream.data.splits import load_splits
-from robuststream.data.stored import READERS, Mapped, StoredBatches, open_stored
+from robuststream.data.stored import READERS, Mapped, MappedBatches, StoredBatches, batches_of, open_stored
 from robuststream.errors import UserError
 from robuststream.training.loop import Stopped, Watch, train
 
@@ -141,3 +142,39 @@ def test_for_a_gpu_what_was_read_is_pinned_and_copied_without_a_wait(arrays: Pat
     parts = len(index.chunk(READERS))
     assert sorted(done) == [("copied", "without a wait")] * parts + [("pinned", "robuststream-reader")] * parts
     assert torch.equal(images, expected)
+
+
+@pytest.mark.parametrize("augment", [Augment(crop=1, flip=True), Augment()])
+def test_a_file_in_memory_is_fetched_as_memory_is(augment: Augment, arrays: Path) -> None:
+    """To the bit as through copies of what was read, in whatever order the examples lie in the file."""
+    disk, _ = open_stored(arrays)
+    split = Split(
+        torch.empty(180, 1, *SHAPE, device="meta"), torch.arange(180) % 2, torch.arange(239, 59, -1), 2, "arrays", 240, disk
+    )
+    mapped = batches_of(split, augment, torch.Generator().manual_seed(0))
+    if not isinstance(mapped, MappedBatches):
+        pytest.skip("the native fetch is not built")
+    crop, flip = augment.crop, augment.flip
+    copied = StoredBatches(split, crop=crop, flip=flip, generator=torch.Generator().manual_seed(0), native=False)
+    index = torch.tensor([5, 3, 179, 5, 0, 17, 18, 19])
+    for each in (mapped, copied):
+        each.ahead(index)
+        each.ahead(index[::2])
+    for given in (index, torch.tensor([1, 179])):  # the first was read ahead
+        for way in ("fetch", "plain"):
+            for ours, theirs in zip(*(getattr(each, way)(given) for each in (mapped, copied)), strict=True):
+                assert torch.equal(ours, theirs)
+    mapped.ahead(torch.tensor([180, -1]))  # asks for nothing
+    with pytest.raises(IndexError, match="180"):
+        mapped.fetch(torch.tensor([0, 180]))
+
+
+def test_a_file_in_another_order_of_memory_is_read_and_copied(arrays: Path) -> None:
+    disk, _ = open_stored(arrays)
+    assert isinstance(disk, Mapped)
+    split = Split(torch.empty(240, 1, *SHAPE, device="meta"), torch.zeros(240).long(), torch.arange(240), 2, "arrays", 240, disk)
+    other = replace(split, stored=Mapped(np.asfortranarray(disk.array)))
+    batches = batches_of(other, Augment(), torch.Generator())
+    assert isinstance(batches, StoredBatches)
+    index = torch.tensor([7, 239])
+    assert torch.equal(batches.fetch(index)[0], batches_of(split, Augment(), torch.Generator()).fetch(index)[0])

@@ -37,13 +37,14 @@ def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
         raise UserError("the native fetch is not built (its C extension needs a compiler when robuststream is installed)")
     try:
         library = ctypes.CDLL(str(found[0]))
-        if library.fetch_layout() != 1000 + ctypes.sizeof(_Source):
+        if library.fetch_layout() != 2000 + ctypes.sizeof(_Source):
             raise UserError(f"the native fetch {found[0].name} is of another version; install robuststream anew")
     except (OSError, AttributeError) as error:
         raise UserError(f"the native fetch {found[0].name} does not load: {error}") from None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.fetch_batch.argtypes = (pointer, number, pointer, pointer, pointer, number, pointer, pointer, pointer)
     library.fetch_batch.restype = number
+    library.fetch_ahead.argtypes, library.fetch_ahead.restype = (pointer, number, pointer), None
     return library
 
 
@@ -55,7 +56,7 @@ class NativeFetch:
 
         Raises UserError where there is no library.
         """
-        self._call = load_library().fetch_batch
+        self._call, self._ahead = load_library().fetch_batch, load_library().fetch_ahead
         self._kept = (images, rows)  # own the memory that the addresses below point to
         _, self.height, self.width, self.channels = images.shape
         self.labels = split.labels.contiguous()
@@ -65,6 +66,11 @@ class NativeFetch:
         self._addresses = {planar: ctypes.addressof(source) for planar, source in self._sources.items()}
         self._tables: dict[Scale, Tensor] = {}  # (C, 256), one per network that is fed from here
 
+    def ahead(self, index: Tensor) -> None:
+        """Have the system begin to read what (n,) examples lie on, where `images` is a file in memory; waits for nothing."""
+        index = _as_read(index)
+        self._ahead(self._addresses[False], index.shape[0], index.data_ptr())
+
     def fetch(self, index: Tensor, drawn: Tensor | None, scale: Scale) -> tuple[Tensor, Tensor]:
         """(n,) indices and (3, n) int64 rows down, columns across, mirrored -> (n, C, H, W) of the scale's type and (n,) labels.
 
@@ -73,8 +79,7 @@ class NativeFetch:
         table = self._tables.get(scale)
         if table is None:
             table = self._tables[scale] = scale.table.expand(self.channels, 256).contiguous()
-        if index.dtype is not torch.int64 or not index.is_contiguous():
-            index = index.to(torch.int64).contiguous()
+        index = _as_read(index)
         n, planar = index.shape[0], scale.planar or self.channels == 1
         shape = (self.channels, self.height, self.width) if planar else (self.height, self.width, self.channels)
         images, labels = torch.empty((n, *shape), dtype=scale.dtype), torch.empty_like(index)
@@ -92,3 +97,8 @@ class NativeFetch:
         if wrong >= 0:
             raise IndexError(f"index {int(index[wrong])} at place {wrong} is not in 0..{len(self.labels) - 1}")
         return images if planar else images.permute(0, 3, 1, 2), labels
+
+
+def _as_read(index: Tensor) -> Tensor:
+    """(n,) as the library reads it."""
+    return index if index.dtype is torch.int64 and index.is_contiguous() else index.to(torch.int64).contiguous()

@@ -31,10 +31,12 @@ class Batches:
         alternate: bool = False,
         generator: torch.Generator | None = None,
         native: bool = True,
+        rows: Tensor | None = None,
     ) -> None:
         """`crop` pixels of zero padding on every side; `generator`, on the split's device, is used for augmentation alone.
 
-        With `alternate` an example is mirrored every second time that it is presented, the first time at random.
+        With `alternate` an example is mirrored every second time that it is presented, the first time at random. `rows` (N,)
+        int64 says where each example's image lies among those of the split, None: in order; for the pass in C alone.
         """
         self.augments = bool(crop or flip)
         if self.augments and generator is None:
@@ -51,7 +53,7 @@ class Batches:
         self._native: NativeFetch | None = None
         if native and images.is_cpu and type(images) is Tensor:
             with suppress(UserError):  # not built: pure torch does its work
-                self._native = NativeFetch(split, images, crop)
+                self._native = NativeFetch(split, images, crop, rows)
         self._padded = self._pad(images) if self.augments and self._native is None else None
         self._down = torch.arange(self.height, device=images.device) * ((self.width + 2 * crop) * self.channels)
 
@@ -65,7 +67,7 @@ class Batches:
         Memory is channels_last where C > 1, unless the scale wants planes and they cost nothing.
         """
         if not self.augments:
-            return self.plain(index, scale)
+            return self._whole(index, scale)
         drawn = self._draw(index)
         if self._native is not None:
             return self._native.fetch(index, drawn, scale)
@@ -73,6 +75,9 @@ class Batches:
 
     def plain(self, index: Tensor, scale: Scale = UNIT) -> tuple[Tensor, Tensor]:
         """As `fetch`, without augmentation."""
+        return self._whole(index, scale)
+
+    def _whole(self, index: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
         if self._native is not None:
             return self._native.fetch(index, None, scale)
         return scale(self._pixels(self._images.index_select(0, index))), self.labels.index_select(0, index)

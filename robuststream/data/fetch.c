@@ -3,6 +3,10 @@
  * the numbers are torch's own bits, in float32 or in bf16.
  */
 #include <stdint.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 typedef struct {
     const uint8_t *images; /* (N, height, width, channels) */
@@ -77,7 +81,24 @@ FETCH(fetch_wide, row_wide, float)
 FETCH(fetch_narrow, row_narrow, uint16_t)
 
 /* Tells a library of another version from this one. */
-int64_t fetch_layout(void) { return 1000 + (int64_t)sizeof(source); }
+int64_t fetch_layout(void) { return 2000 + (int64_t)sizeof(source); }
+
+/* Has the system begin to read what these images lie on, where `images` is a file in memory; nothing is waited for. An index outside
+ * 0..N-1 is left to fetch_batch to tell. */
+void fetch_ahead(const source *s, int64_t n, const int64_t *index) {
+#if defined(MADV_WILLNEED)
+    int64_t bytes = s->height * s->width * s->channels, page = sysconf(_SC_PAGESIZE);
+    for (int64_t i = 0; i < n; i++) {
+        if ((uint64_t)index[i] >= (uint64_t)s->size)
+            continue;
+        const uint8_t *image = s->images + (s->rows ? s->rows[index[i]] : index[i]) * bytes;
+        int64_t before = (int64_t)((uintptr_t)image % (uintptr_t)page);
+        madvise((void *)(image - before), (size_t)(before + bytes), MADV_WILLNEED);
+    }
+#else /* then they are read when they are fetched */
+    (void)s, (void)n, (void)index;
+#endif
+}
 
 /* (n,) examples -> images and labels. `drawn` (3, n): rows down and columns across of the crop, and whether it is mirrored; or null.
  * `table` (C, 256) of `bytes` each. Returns the place of the first index outside 0..N-1, before anything was written, or -1. */

@@ -26,7 +26,7 @@ def read_arrays(root: Path, mapped: bool) -> dict[str, np.ndarray]:
     """train_images.npy, train_labels.npy and the same of test; the training images mapped into memory where that is asked."""
     found = {}
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
-        mode = "r" if mapped and name == "train_images" else None
+        mode = "c" if mapped and name == "train_images" else None  # as "r", for nobody writes: torch warns of what it may not
         try:
             found[name] = np.load(root / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
         except Exception as error:  # whatever a torn or foreign file makes of the reader

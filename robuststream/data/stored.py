@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robuststream.config import Augment
 from robuststream.contracts import Split, Stored
-from robuststream.data import folder
+from robuststream.data import _native, folder
 from robuststream.data.batches import Batches
 from robuststream.data.scale import UNIT, Scale
 from robuststream.errors import UserError
@@ -99,6 +99,32 @@ class StoredBatches:
         return Batches(small, crop=crop, flip=flip, generator=self.generator, native=self.native)
 
 
+class MappedBatches(Batches):
+    """As `Batches`, of a file in memory, for a CPU: the pass in C goes over it as over memory.
+
+    What is drawn ahead the system reads meanwhile, without a thread of ours: to hand one a mini-batch costs more than to copy it.
+    """
+
+    def __init__(self, split: Split, *, crop: int = 0, flip: bool = False, generator: torch.Generator | None = None) -> None:
+        """Raises UserError where there is no library, or the split is not one of a file, in this order of memory, for a CPU."""
+        _native.load_library()
+        stored = split.stored
+        if not isinstance(stored, Mapped) or not stored.array.flags.c_contiguous or not split.labels.is_cpu:
+            raise UserError("these images are not a file in memory for a CPU")
+        whole = replace(split, images=torch.from_numpy(stored.array).permute(0, 3, 1, 2), stored=None)
+        super().__init__(whole, crop=crop, flip=flip, generator=generator, rows=split.rows)
+
+    def ahead(self, index: Tensor) -> None:
+        """Have (n,) examples read."""
+        assert self._native is not None
+        self._native.ahead(index)
+
+    def plain(self, index: Tensor, scale: Scale = UNIT) -> tuple[Tensor, Tensor]:
+        """See `Batches.plain`: what nobody drew ahead is asked for all at once."""
+        self.ahead(index)
+        return self._whole(index, scale)
+
+
 AnyBatches = Batches | StoredBatches
 
 
@@ -108,7 +134,10 @@ def batches_of(split: Split, augment: Augment, generator: torch.Generator) -> An
         return Batches(split, crop=augment.crop, flip=augment.flip, alternate=augment.alternate, generator=generator)
     if augment.alternate:
         raise UserError("recipe.augment.alternate=true is not possible with stored=true (flips alternate in memory only)")
-    return StoredBatches(split, crop=augment.crop, flip=augment.flip, generator=generator)
+    try:
+        return MappedBatches(split, crop=augment.crop, flip=augment.flip, generator=generator)
+    except UserError:  # to be read and copied, then
+        return StoredBatches(split, crop=augment.crop, flip=augment.flip, generator=generator)
 
 
 def open_stored(path: Path) -> tuple[Stored, dict[str, np.ndarray]]:
