@@ -87,7 +87,7 @@ class NativeWalk:
         if n > self._most:
             self._make_room(n)
         out = torch.empty(n, dtype=torch.int64)
-        self._draw(self._address, n, r.data_ptr(), out.data_ptr(), self._room.data_ptr())
+        self._draw(self._address, n, r.data_ptr(), out.data_ptr(), self._room_address)
         return out
 
     def _make_room(self, n: int) -> None:
@@ -97,6 +97,7 @@ class NativeWalk:
         )
         with torch.inference_mode(False):  # whoever is the first to draw so many
             self._room, self._most = torch.empty(entries, dtype=torch.float64), n
+        self._room_address = self._room.data_ptr()
 
     def update(self, index: Tensor, values: Tensor) -> None:
         """Leaves `index` (n,) become `values` (n,), repaired by the rule of the tree; IndexError before any is written."""

@@ -80,6 +80,12 @@ INLINE void run_up(const void *layer, int narrow, int64_t rows, double *sums) {
     }
 }
 
+/* What is searched once an entry of layer k is found, and whether it is of floats: running sums where they lie ready. */
+INLINE const void *below(const tree *s, const double *const *sums, int64_t k, int *narrow) {
+    *narrow = s->narrow && k == 1 && !sums[0];
+    return k == 0 ? 0 : sums[k - 1] ? (const void *)sums[k - 1] : s->layer[k - 1];
+}
+
 typedef double pair __attribute__((vector_size(16)));
 typedef double quad __attribute__((vector_size(32)));
 typedef double loose __attribute__((may_alias, aligned(4)));
@@ -123,7 +129,8 @@ int64_t sumtree_layout(void) { return 3000 + (int64_t)sizeof(tree); }
 
 void sumtree_rebuild(const tree *s) { CHOOSE(s, add_all_up, s, 0, 0); }
 
-/* n leaves, each by its own column of r (depth, n), uniform in [0, 1); `room` is for the running sums of all layers of at most 2 n entries. */
+/* n leaves, each by its own column of r (depth, n), uniform in [0, 1). `room` is for the running sums of all layers of at most 2 n
+ * entries. */
 void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at, double *room) {
     if (s->edges[s->length[s->depth - 1] - 1] > 0.0) {
         CHOOSE(s, draw, s, n, r, at, room);
@@ -139,7 +146,8 @@ void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at, double
     if (n > MANY && i + AHEAD < n)           \
         __builtin_prefetch(leaf + index[i + AHEAD], 1);
 
-/* Leaves in two passes, clear and then keep the largest, so that the order of repeats does not matter. */
+/* Leaves in two passes, clear and then keep the largest, so that the order of repeats does not matter. Without a branch, which would be
+ * guessed wrong whenever an index repeats. */
 #define WRITE(T)                                                                      \
     T *leaf = s->layer[0];                                                            \
     for (int64_t i = 0; i < n; i++) {                                                 \
@@ -151,7 +159,7 @@ void sumtree_draw(const tree *s, int64_t n, const double *r, int64_t *at, double
         T given = ((const T *)values)[i], kept = given >= (T)s->smallest ? given : 0; \
         kept = kept > (T)s->largest ? (T)s->largest : kept;                           \
         repaired += given != kept; /* not-a-number differs from everything */         \
-        leaf[index[i]] = kept > leaf[index[i]] ? kept : leaf[index[i]]; /* a branch would be guessed wrong */ \
+        leaf[index[i]] = kept > leaf[index[i]] ? kept : leaf[index[i]];               \
     }
 
 /* Returns the place of the first index outside 0..N-1, before anything was written, or -1 when all is done. */
@@ -321,21 +329,20 @@ TARGET static void IN(draw)(const tree *s, int64_t n, const double *r, int64_t *
     }
     for (int64_t i = 0; i < n; i += BLOCK, at += BLOCK, r += BLOCK) {
         int64_t m = SMALLER(n - i, BLOCK);
+        int narrow;
+        const void *next = below(s, sums, top, &narrow);
         search_top(s->edges, s->length[top], r, at, m);
-        const void *next = !top ? 0 : sums[top - 1] ? sums[top - 1] : s->layer[top - 1];
-        int next_narrow = s->narrow && top == 1 && !sums[0];
-        for (int64_t j = 0; j < m && top; j++)
-            fetch(next, next_narrow, at[j]);
+        for (int64_t j = 0; j < m && next; j++)
+            fetch(next, narrow, at[j]);
         for (int64_t k = top - 1; k >= 0; k--) {
             const double *fresh = r + (top - k) * n;
-            next = !k ? 0 : sums[k - 1] ? sums[k - 1] : s->layer[k - 1];
-            next_narrow = s->narrow && k == 1 && !sums[0];
+            next = below(s, sums, k, &narrow);
             if (sums[k])
-                IN(count)(sums[k], fresh, at, m, next, next_narrow);
+                IN(count)(sums[k], fresh, at, m, next, narrow);
             else if (k == 0 && s->narrow)
                 IN(descend)(s->layer[0], 1, s->layer[1], fresh, at, m, 0, 0);
             else
-                IN(descend)(s->layer[k], 0, s->layer[k + 1], fresh, at, m, next, next_narrow);
+                IN(descend)(s->layer[k], 0, s->layer[k + 1], fresh, at, m, next, narrow);
         }
     }
 }
