@@ -169,12 +169,14 @@ def test_a_file_in_memory_is_fetched_as_memory_is(augment: Augment, arrays: Path
         mapped.fetch(torch.tensor([0, 180]))
 
 
-def test_a_file_in_another_order_of_memory_is_read_and_copied(arrays: Path) -> None:
+def test_a_file_in_another_order_of_memory_or_not_all_images_is_read_and_copied(arrays: Path) -> None:
     disk, _ = open_stored(arrays)
     assert isinstance(disk, Mapped)
     split = Split(torch.empty(240, 1, *SHAPE, device="meta"), torch.zeros(240).long(), torch.arange(240), 2, "arrays", 240, disk)
     other = replace(split, stored=Mapped(np.asfortranarray(disk.array)))
     batches = batches_of(other, Augment(), torch.Generator())
     assert isinstance(batches, StoredBatches)
+    foreign = replace(split, rows=torch.where(torch.arange(240) == 9, -1, split.rows))  # nowhere in the file
+    assert isinstance(batches_of(foreign, Augment(), torch.Generator()), StoredBatches)
     index = torch.tensor([7, 239])
     assert torch.equal(batches.fetch(index)[0], batches_of(split, Augment(), torch.Generator()).fetch(index)[0])

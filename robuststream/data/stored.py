@@ -106,13 +106,22 @@ class MappedBatches(Batches):
     """
 
     def __init__(self, split: Split, *, crop: int = 0, flip: bool = False, generator: torch.Generator | None = None) -> None:
-        """Raises UserError where there is no library, or the split is not one of a file, in this order of memory, for a CPU."""
-        _native.load_library()
+        """Of a split for which this is `possible`."""
+        assert isinstance(split.stored, Mapped)
+        whole = replace(split, images=torch.from_numpy(split.stored.array).permute(0, 3, 1, 2), stored=None)
+        super().__init__(whole, crop=crop, flip=flip, generator=generator, rows=split.rows)
+
+    @staticmethod
+    def possible(split: Split) -> bool:
+        """Whether C is at hand, and all images lie in a mapped file as it reads them; it does not look where rows lead."""
         stored = split.stored
         if not isinstance(stored, Mapped) or not stored.array.flags.c_contiguous or not split.labels.is_cpu:
-            raise UserError("these images are not a file in memory for a CPU")
-        whole = replace(split, images=torch.from_numpy(stored.array).permute(0, 3, 1, 2), stored=None)
-        super().__init__(whole, crop=crop, flip=flip, generator=generator, rows=split.rows)
+            return False
+        try:
+            _native.load_library()
+        except UserError:
+            return False
+        return bool(((split.rows >= 0) & (split.rows < len(stored.array))).all())
 
     def ahead(self, index: Tensor) -> None:
         """Have (n,) examples read."""
@@ -134,10 +143,8 @@ def batches_of(split: Split, augment: Augment, generator: torch.Generator) -> An
         return Batches(split, crop=augment.crop, flip=augment.flip, alternate=augment.alternate, generator=generator)
     if augment.alternate:
         raise UserError("recipe.augment.alternate=true is not possible with stored=true (flips alternate in memory only)")
-    try:
-        return MappedBatches(split, crop=augment.crop, flip=augment.flip, generator=generator)
-    except UserError:  # to be read and copied, then
-        return StoredBatches(split, crop=augment.crop, flip=augment.flip, generator=generator)
+    kind = MappedBatches if MappedBatches.possible(split) else StoredBatches
+    return kind(split, crop=augment.crop, flip=augment.flip, generator=generator)
 
 
 def open_stored(path: Path) -> tuple[Stored, dict[str, np.ndarray]]:

@@ -320,10 +320,7 @@ TARGET static void IN(draw)(const tree *s, int64_t n, const double *r, int64_t *
     int64_t top = s->depth - 1;
     const double *sums[MOST_LAYERS] = {0};
     for (int64_t k = top - 1; k >= 0 && s->length[k] <= 2 * n; k--) {
-        if (k == 0 && s->narrow)
-            run_up(s->layer[k], 1, s->length[k + 1], room);
-        else
-            run_up(s->layer[k], 0, s->length[k + 1], room);
+        run_up(s->layer[k], s->narrow && k == 0, s->length[k + 1], room);
         sums[k] = room;
         room += s->length[k + 1] * FANOUT;
     }
