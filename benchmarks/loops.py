@@ -115,8 +115,11 @@ class Loops:
         return lambda: take_step(world, recipe)
 
     def bare(self) -> Step:
-        """The floor: the same network and optimizer on one batch that lies ready. Nothing is drawn, fetched or looked at."""
-        precise, optimizer = self.world.bare, self.world.optimizer
+        """The floor: the same network and torch's own fused optimizer on one batch that lies ready. Nothing is drawn, fetched or
+        looked at."""
+        precise, recipe = self.world.bare, self.run.recipe
+        rules = {"momentum": recipe.momentum, "nesterov": True, "weight_decay": recipe.weight_decay}
+        optimizer = torch.optim.SGD(self.world.parameters, lr=recipe.lr, fused=True, **rules)
         network: nn.Module = precise.network  # pyright: ignore[reportAssignmentType]
         images, labels = self.world.train.plain(torch.arange(self.task.batch))
         images = images.contiguous(memory_format=torch.channels_last if self.task.fast else torch.contiguous_format)

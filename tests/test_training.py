@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from _runs import settings, without_time
 from robuststream import records, registry
@@ -19,7 +20,7 @@ from robuststream.errors import UserError
 from robuststream.models._build import build
 from robuststream.samplers.uniform import Uniform
 from robuststream.training import loop
-from robuststream.training.blueprint import channel_statistics
+from robuststream.training.blueprint import Blueprint, channel_statistics
 from robuststream.training.clock import OFF_CLOCK, PHASES
 from robuststream.training.diagnostics import PANEL, concordance
 from robuststream.training.ledger import Cost, Ledger
@@ -131,6 +132,23 @@ def test_flops_are_those_of_the_layers() -> None:
     cost = Cost.of(network, torch.zeros(7, 1, 2, 3))
     assert cost.forward == 2 * (6 * 5 + 5 * 4)
     assert cost.backward == 2 * (6 * 5 + 5 * 4 + 5 * 4)
+
+
+@pytest.mark.parametrize("model", registry.names("models"))
+def test_flops_are_those_that_torch_counts(model: str) -> None:
+    run = settings("uniform", "clean", f"recipe.model={model}")
+    blueprint, images = (
+        Blueprint(run.recipe, (3, 32, 32), 10, torch.zeros(3), torch.ones(3), torch.device("cpu")),
+        torch.zeros(2, 3, 32, 32),
+    )
+    network = blueprint.network(0, torch.Generator())
+    with FlopCounterMode(display=False) as forward:
+        network(images)
+    with FlopCounterMode(display=False) as both:
+        network(images).sum().backward()
+    cost = Cost.of(network, images)
+    assert cost.forward == forward.get_total_flops() / 2
+    assert cost.forward + cost.backward == both.get_total_flops() / 2
 
 
 @pytest.mark.parametrize(("sampler", "probes"), [("uniform", 0), ("plb", 1), ("kakurenbo", 0), ("selective-backprop", 2)])

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 
-PRELOADED = ["__main__", "robuststream.study.worker", "torch._dynamo"]
-"""The last by torch itself, when a run first needs an optimizer: seconds for each worker."""
+PRELOADED = ["__main__", "robuststream.study.worker"]
 
 
 def processes() -> BaseContext:

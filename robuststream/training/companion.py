@@ -12,6 +12,7 @@ from robuststream.contracts import Signals
 from robuststream.data.stored import AnyBatches
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
+from robuststream.training.direct import backward
 from robuststream.training.evaluation import logits_of
 from robuststream.training.ledger import Auxiliary, Cost, Ledger
 from robuststream.training.optimizers import build_optimizer, learning_rate, set_learning_rate
@@ -46,6 +47,7 @@ class PoolCompanion:
         self.recipe, self.batches, self.clock = home.blueprint.recipe, home.batches, home.clock
         self.ledger = home.ledger
         self.optimizer = build_optimizer(self.recipe, network)
+        self.parameters = list(network.parameters())
         network.train()
 
     def __call__(self, index: Tensor) -> Signals:
@@ -62,9 +64,10 @@ class PoolCompanion:
         images, labels = self.batches.fetch(index, self.network.scale)
         logits = self.network(images, ready=True)
         loss = F.cross_entropy(logits, labels, reduction="none")
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         share = 1.0 / len(loss)
-        loss.backward(torch.full_like(loss, share) if weight is None else weight * share)
+        backward(loss, torch.full_like(loss, share) if weight is None else weight * share)
         set_learning_rate(self.optimizer, learning_rate(self.recipe, progress))
         self.optimizer.step()
         self._auxiliary.charge(self.cost, len(index), backward=True)

@@ -8,21 +8,17 @@ import torch
 from torch import nn
 
 from robuststream.config import Recipe
+from robuststream.training.direct import Sgd
 from robuststream.training.muon import Muon
 
+Optimizer = torch.optim.Optimizer | Sgd
 
-def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+
+def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     """SGD with Nesterov momentum, Adadelta, AdamW or Muon over all parameters that learn; Muon leaves the last layer to SGD."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        return Sgd(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "adadelta":
         return torch.optim.Adadelta(parameters, lr=recipe.lr, rho=recipe.rho, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "muon":
@@ -48,7 +44,7 @@ def learning_rate(recipe: Recipe, spent: float) -> float:
     return recipe.lr * factor
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """Of every group, times its own factor where it has one."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_factor", 1.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from robuststream.config import Recipe
 from robuststream.contracts import Batch, Lesson, Sampler, Signals
 from robuststream.data.scale import UNIT
+from robuststream.training.direct import backward
 from robuststream.training.guard import in_train_mode
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
@@ -68,7 +69,7 @@ def _learn(world: World, recipe: Recipe, batch: Batch, model: Any, images: Tenso
         parameter.grad = None
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
     equal = _equal_shares(batch.index.shape[0], objective.device)
-    objective.backward(team.mine(equal if batch.weight is None else batch.weight * equal))
+    backward(objective, team.mine(equal if batch.weight is None else batch.weight * equal))
     if images.is_leaf and images.grad is not None:
         scenario.learned(images.grad)
     team.add_gradients(world.parameters)

@@ -24,7 +24,7 @@ from robuststream.training.draws import Draws
 from robuststream.training.evaluation import TestSet
 from robuststream.training.label_facts import clean_labels, label_facts
 from robuststream.training.ledger import Ledger, Metered
-from robuststream.training.optimizers import build_optimizer
+from robuststream.training.optimizers import Optimizer, build_optimizer
 from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
 from robuststream.training.reuse import require_reusable
@@ -48,7 +48,7 @@ class World:
     hostile: bool  # the scenario looks at mini-batches: images are fetched in [0, 1], else as the network wants them
     model: Any  # the network as the scenario learns with it: images (n, C, H, W) as fetched to logits (n, K)
     parameters: list[Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     train: AnyBatches
     draws: Draws
     validation: Batches
