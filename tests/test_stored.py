@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ import torch
 from PIL import Image
 
 from _runs import settings, without_time
-from robuststream import records
-from robuststream.config import Augment
+from robuststream import records, registry
+from robuststream.config import Augment, RunSettings
 from robuststream.contracts import Split
 from robuststream.data.splits import load_splits
 from robuststream.data.stored import READERS, Mapped, MappedBatches, StoredBatches, batches_of, open_stored
 from robuststream.errors import UserError
 from robuststream.training.loop import Stopped, Watch, train
+from robuststream.training.step import take_step
+from robuststream.training.world import build_world
 
 SHAPE = (9, 8)
 
@@ -109,6 +112,54 @@ def test_what_cannot_stay_on_disk_is_refused_in_one_line(arrays: Path, tmp_path:
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
         np.save(short / f"{name}.npy", np.load(arrays / f"{name}.npy")[: 20 if name == "train_labels" else None])
     assert "20 train_labels" in refusal(str(short))
+
+
+def scenario_on_disk(kind: str, arrays: Path, **given: Any) -> RunSettings:
+    chosen = settings("uniform", "clean", f"recipe.data={arrays}", "recipe.train_size=null", "recipe.stored=true")
+    scenario = chosen.scenario.model_copy(update={"label": "it", "kind": kind, "settings": given})
+    return chosen.model_copy(update={"scenario": scenario})
+
+
+WORKS: dict[str, dict[str, Any]] = {
+    "clean": {},
+    "label-noise": {"noise": "symmetric", "rate": 0.4},
+    "duplicates": {},
+    "long-tail": {},
+    "corruptions": {},  # of the test images, which are in memory
+    "adversarial-fgsm": {"eps": 0.1},
+    "adversarial-free": {"eps": 0.1},
+    "adversarial-pgd": {"eps": 0.1},
+    "adversarial-trades": {"eps": 0.1},
+}
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("open-set", {}),
+    ("backdoor", {}),
+    ("poisoned", {"eps": 0.1}),
+    ("mixed", {"parts": [{"kind": "label-noise", "noise": "symmetric", "rate": 0.2}, {"kind": "open-set"}]}),
+    *(("label-noise", {"noise": noise, "rate": 0.4}) for noise in ("semantic", "instance", "margin", "proto")),
+]
+
+
+@pytest.mark.parametrize("kind", WORKS)
+def test_scenarios_that_leave_images_alone_work_on_disk(kind: str, arrays: Path) -> None:
+    chosen = scenario_on_disk(kind, arrays, **WORKS[kind])
+    world = build_world(chosen)
+    world.network.train()
+    world.sampler.start(world.pool, world.probe)
+    before = world.parameters[0].detach().clone()
+    take_step(world, chosen.recipe)
+    assert not torch.equal(before, world.parameters[0])
+
+
+@pytest.mark.parametrize(("kind", "given"), REFUSED)
+def test_scenarios_that_look_at_images_are_refused_on_disk(kind: str, given: dict[str, Any], arrays: Path) -> None:
+    told = "scenario 'it' looks at training images or changes them; with recipe.stored=true they stay on disk"
+    with pytest.raises(UserError, match=told):
+        build_world(scenario_on_disk(kind, arrays, **given))
+
+
+def test_every_scenario_is_tried_on_disk() -> None:
+    assert WORKS.keys() | {kind for kind, _ in REFUSED} == set(registry.names("scenarios"))
 
 
 def test_for_a_gpu_what_was_read_is_pinned_and_copied_without_a_wait(arrays: Path, monkeypatch: pytest.MonkeyPatch) -> None:

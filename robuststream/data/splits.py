@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -45,12 +46,7 @@ def load_splits(
     """
     arrays = load_arrays(name, stored)
     labels = arrays.train_labels
-    everything = np.arange(len(labels))
-    count = round(validation * len(labels))
-    held_out = _stratified(everything, labels, count, f"{name}: validation={validation}", _state("validation", seed))
-    rows = np.setdiff1d(everything, held_out)
-    if train_size is not None and train_size != len(rows):
-        rows = _stratified(rows, labels[rows], train_size, f"{name}: train_size={train_size}", _state("train_size", seed))
+    rows, held_out = (each.copy() for each in _rows(name, stored, arrays.hash, validation, train_size, seed))
     whole = len(arrays.test_labels)
     if test_size is not None and test_size > whole:
         raise UserError(f"{name}: test_size={test_size} asks for more than there are; possible are 1 to {whole}")
@@ -99,6 +95,20 @@ def evenly_spaced(size: int, most: int) -> Tensor:
 
 def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
     return torch.from_numpy(array).to(device)
+
+
+@lru_cache(maxsize=2)
+def _rows(
+    name: str, stored: bool, data: str, validation: float, train_size: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of training and of validation; kept, for the arms of a seed are trained one after the other. `data` is the hash of it all."""
+    labels = load_arrays(name, stored).train_labels
+    everything, count = np.arange(len(labels)), round(validation * len(labels))
+    held_out = _stratified(everything, labels, count, f"{name}: validation={validation}", _state("validation", seed))
+    rows = np.setdiff1d(everything, held_out)
+    if train_size is not None and train_size != len(rows):
+        rows = _stratified(rows, labels[rows], train_size, f"{name}: train_size={train_size}", _state("train_size", seed))
+    return rows, held_out
 
 
 def _state(stream: str, seed: int) -> int:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robuststream.config import Augment
 from robuststream.contracts import Split, Stored
@@ -54,6 +57,26 @@ class Listed:
                 raise UserError(f"{self.paths[row]} is {size}, the first image is {first}; all must be of one size")
             images[place] = image
         return torch.from_numpy(images)
+
+
+class Unseen(TorchDispatchMode):
+    """While it is entered, whoever reads or changes images that stay on disk gets a UserError: what stands for them in a split
+    holds none, and changes of it would be lost without a word. To choose among them is possible."""
+
+    _CHOOSES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_select.default)
+
+    def __init__(self, who: str) -> None:
+        super().__init__()
+        self.who = who
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # else torch imports its compiler, to keep it away
+        return False
+
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if any(isinstance(each, Tensor) and each.is_meta for each in args) and not (func.is_view or func in self._CHOOSES):
+            raise UserError(f"{self.who} looks at training images or changes them; with recipe.stored=true they stay on disk")
+        return func(*args, **(kwargs or {}))
 
 
 class StoredBatches:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
+import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -45,9 +47,9 @@ def build(
     smallest = getattr(cls, "smallest", 1)
     if min(shape[1:]) < smallest:
         raise UserError(f"model '{kind}' needs images of at least {smallest} x {smallest}, these are {shape[1]} x {shape[2]}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(init_seed)  # torch.manual_seed would reseed the GPUs as well
-        network = _construct(cls, kind, shape, num_classes, chosen)
+    _try(cls, kind, shape, num_classes, json.dumps(chosen))
+    with _seeded(init_seed):
+        network = cls(shape, num_classes, **chosen)
     for name, module in network.named_modules():
         if isinstance(module, _DropoutNd):
             raise UserError(
@@ -83,12 +85,12 @@ def _hyperparameters(cls: type) -> type[Hyperparameters]:
     return dataclasses.make_dataclass(cls.__name__, fields, bases=(Hyperparameters,))
 
 
-def _construct(cls: type, kind: str, shape: Shape, num_classes: int, chosen: dict[str, Any]) -> nn.Module:
-    """Construct, and try a copy on one black image, so that a wrong network is refused here and not in the first step."""
+@lru_cache(maxsize=16)
+def _try(cls: type, kind: str, shape: Shape, num_classes: int, chosen: str) -> None:
+    """Try one on a black image, so that a wrong network is refused here and not in the first step. Once per process and kind."""
     try:
-        network = cls(shape, num_classes, **chosen)
-        with torch.no_grad():
-            logits = copy.deepcopy(network).eval()(torch.zeros(1, *shape))
+        with _seeded(0), torch.no_grad():
+            logits = cls(shape, num_classes, **json.loads(chosen)).eval()(torch.zeros(1, *shape))
     except UserError:
         raise
     except Exception as error:  # a third party's code may raise anything
@@ -97,4 +99,11 @@ def _construct(cls: type, kind: str, shape: Shape, num_classes: int, chosen: dic
     if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
         answer = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"model '{kind}' answers one image with {answer} instead of (1, {num_classes}) logits")
-    return network
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The global generator, from which modules draw their weights, at a seed; afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+        yield

@@ -31,7 +31,7 @@ class AdversarialFree(AdversarialTraining):
     def start(self, train: Split, generator: Generator) -> None:
         super().start(train, generator)
         # Of as many examples as have ever been perturbed at once: mini-batches may differ in size.
-        self.delta_ = torch.zeros(0, *train.images.shape[1:], device=train.images.device)
+        self.delta_ = torch.zeros(0, *train.images.shape[1:], device=self.home)
         self._turn = 0
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

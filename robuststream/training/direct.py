@@ -3,6 +3,7 @@ layer of a small network, at every step; here it is done once, or left out where
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,23 +26,22 @@ class Sgd:
     one of these imports torch's compiler, which takes every process seconds.
     """
 
-    def __init__(self, parameters: list[Tensor], *, lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float, momentum: float, weight_decay: float) -> None:
         """`lr` is read from `param_groups` at every step, as it is in torch's optimizers."""
-        self.parameters, self.momentum, self.weight_decay = parameters, momentum, weight_decay
-        self.momenta = [torch.zeros_like(parameter) for parameter in parameters] if momentum else []
+        self.parameters, self.momentum, self.weight_decay = list(parameters), momentum, weight_decay
+        self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters] if momentum else []
         self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
 
     def step(self) -> None:
         parameters, momenta = self.parameters, self.momenta
-        gradients = [parameter.grad for parameter in parameters]
-        if any(gradient is None for gradient in gradients):
-            learning = [place for place, gradient in enumerate(gradients) if gradient is not None]
-            parameters, gradients = [parameters[place] for place in learning], [gradients[place] for place in learning]
-            momenta = [momenta[place] for place in learning] if momenta else []
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if len(gradients) < len(parameters):
+            learning = [place for place, parameter in enumerate(parameters) if parameter.grad is not None]
+            parameters, momenta = ([each[place] for place in learning if each] for each in (parameters, momenta))
         with torch.no_grad():
-            torch._fused_sgd_(
+            torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
                 parameters,
-                gradients,  # pyright: ignore[reportArgumentType]
+                gradients,
                 momenta,
                 weight_decay=self.weight_decay,
                 momentum=self.momentum,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from robuststream.config import RunSettings
 from robuststream.contracts import Learner, Pool, Sampler, Scenario
 from robuststream.data.batches import Batches
 from robuststream.data.splits import splits_of
-from robuststream.data.stored import AnyBatches, batches_of
+from robuststream.data.stored import AnyBatches, Unseen, batches_of
 from robuststream.samplers._placebo import Placebo
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
@@ -72,9 +73,10 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     learner = registry.load("learners", run.learner.kind, Learner)(**run.learner.settings) if run.learner else _plain()
     if run.sampler.placebo:
         sampler = Placebo(sampler, stream(seed, "placebo", device))
-    observed = scenario.corrupt(splits.train, stream(seed, "noise"))
+    with Unseen(f"scenario '{run.scenario.label}'") if recipe.stored else nullcontext():
+        observed = scenario.corrupt(splits.train, stream(seed, "noise"))
+        scenario.start(observed, stream(seed, "attack", device))
     clean = clean_labels(observed, splits.train)
-    scenario.start(observed, stream(seed, "attack", device))
     generators = {purpose: stream(seed, purpose, device) for purpose in ("augmentation", "dropout")}
     train = batches_of(observed, recipe.augment, generators["augmentation"])
     pool = Pool(
