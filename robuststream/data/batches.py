@@ -44,6 +44,7 @@ class Batches:
         self.labels = split.labels
         self.num_classes = split.num_classes
         self.size, self.channels, self.height, self.width = split.images.shape
+        self.example_size = self.channels * self.height * self.width  # bytes
         self.crop, self.flip, self.generator = crop, flip, generator
         self.turned: Tensor | None = None  # (N,) int64, 1 where the next presentation is mirrored
         if flip and alternate:

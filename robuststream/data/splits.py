@@ -101,7 +101,7 @@ def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
 def _rows(
     name: str, stored: bool, data: str, validation: float, train_size: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of training and of validation; kept, for the arms of a seed are trained one after the other. `data` is the hash of it all."""
+    """Of training and of validation; kept, for the arms of a seed are trained one after the other. `data` is its hash."""
     labels = load_arrays(name, stored).train_labels
     everything, count = np.arange(len(labels)), round(validation * len(labels))
     held_out = _stratified(everything, labels, count, f"{name}: validation={validation}", _state("validation", seed))

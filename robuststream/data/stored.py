@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ class StoredBatches:
         assert split.stored is not None
         self.split, self.labels, self.num_classes, self._stored = split, split.labels, split.num_classes, split.stored
         self.crop, self.flip, self.generator, self.native = crop, flip, generator, native
+        self.example_size = prod(split.images.shape[1:])  # bytes
         self.turned: Tensor | None = None  # flips do not alternate here
         self._readers = ThreadPoolExecutor(READERS, "robuststream-reader")
         self._reading: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()

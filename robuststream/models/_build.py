@@ -8,7 +8,7 @@ import json
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -72,6 +72,7 @@ def _keywords(cls: type) -> list[inspect.Parameter]:
     return [p for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
+@cache
 def _hyperparameters(cls: type) -> type[Hyperparameters]:
     """The keyword arguments as a class of hyperparameters, so that they are checked as those of every other plug-in."""
     hints = typing.get_type_hints(cls.__init__, include_extras=True)

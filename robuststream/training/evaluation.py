@@ -15,17 +15,19 @@ from robuststream.data.stored import AnyBatches
 from robuststream.training.precision import Precise
 
 
-def chunk_size(device: torch.device) -> int:
-    """Examples per pass without gradient: on a CPU as many as its caches hold, on a GPU as many as keep it busy."""
-    return 128 if device.type == "cpu" else 4096
+def chunks(index: Tensor, batches: AnyBatches) -> tuple[Tensor, ...]:
+    """The (m,) indices in parts for passes without gradient: on a CPU of 128, more where examples are so small that a pass would
+    be over before Python is ready for the next, on a GPU as many as keep it busy."""
+    if index.device.type != "cpu":
+        return index.split(4096)
+    return index.split(min(512, max(128, 100_000 // batches.example_size)))
 
 
 def logits_of(network: Precise, batches: AnyBatches, index: Tensor) -> Tensor:
     """(m, K) float32 logits of plain images; the network is in train mode again afterwards."""
     network.eval()
     with torch.no_grad():
-        parts = index.split(chunk_size(index.device))
-        logits = torch.cat([network(batches.plain(part, network.scale)[0], ready=True) for part in parts])
+        logits = torch.cat([network(batches.plain(part, network.scale)[0], ready=True) for part in chunks(index, batches)])
     network.train()
     return logits
 

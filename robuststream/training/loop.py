@@ -144,9 +144,11 @@ class _Run:
         self.checkpoints.keep_network(now)
         world.clock.to("evaluation")
         under_attack: dict[str, Any] = {}
-        at_last, at_best = world.test.read(
-            world.bare, [now, best.weights], world.scenario, lambda test: under_attack.update(self._under_attack(test))
+        several = [now] if best.step == world.ledger.steps else [now, best.weights]
+        at_last, *others = world.test.read(
+            world.bare, several, world.scenario, lambda test: under_attack.update(self._under_attack(test))
         )
+        at_best = others[0] if others else at_last
         world.clock.to("checkpoint")
         seconds = world.clock.seconds
         return {

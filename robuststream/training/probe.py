@@ -10,7 +10,7 @@ from torch import Tensor
 from robuststream.contracts import Signals
 from robuststream.data.stored import AnyBatches
 from robuststream.training.companion import Companions, PoolCompanion
-from robuststream.training.evaluation import chunk_size
+from robuststream.training.evaluation import chunks
 from robuststream.training.ledger import Metered
 from robuststream.training.reuse import Seen
 
@@ -31,8 +31,7 @@ class PoolProbe:
         self.network.train((mode or self.mode) == "train")
         with torch.no_grad():
             logits = [
-                self.network(self.batches.plain(part, self.network.scale)[0], ready=True)
-                for part in index.split(chunk_size(index.device))
+                self.network(self.batches.plain(part, self.network.scale)[0], ready=True) for part in chunks(index, self.batches)
             ]
         self.network.train()
         signals = Signals.of(index, self.batches.labels[index], torch.cat(logits))
