@@ -18,7 +18,9 @@ from _commands import Here
 from _runs import without_time
 from robuststream import records
 from robuststream.errors import UserError
+from robuststream.reporting.report import write_report
 from robuststream.studies import load_study
+from robuststream.study import nursery
 from robuststream.study.plan import plan
 
 SMALL = ("seeds=1", "samplers=uniform,plb", "scenarios=clean", "recipe.train_size=200", "recipe.evaluations=4", "budget=2")
@@ -190,6 +192,22 @@ def test_a_rule_breaker_does_not_poison_the_next_arm(tmp_path: Path) -> None:
     assert "the default dtype" in done.stdout
     assert "1 of 4 runs failed" in done.stdout
     assert len(list(tmp_path.glob("reports/noisy-labels/runs/*/result.json"))) == 3
+
+
+def test_figures_drawn_side_by_side_are_those_drawn_here(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "reports" / "noisy-labels", tmp_path / "study")
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "study" / "figures").iterdir()}
+    write_report(tmp_path / "study")
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "study" / "figures").iterdir()}
+    assert len(drawn) > 4
+
+
+def test_what_a_helper_could_not_do_is_an_error_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    places = [tmp_path / "a", tmp_path / "b", tmp_path / "c", tmp_path / "no" / "folder"]
+    with pytest.raises(FileNotFoundError):
+        nursery.side_by_side(Path.touch, places)
+    assert all(place.exists() for place in places[:3])
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_very_long_labels_fit_a_file_name() -> None:

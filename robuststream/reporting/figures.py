@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -17,8 +18,21 @@ from robuststream.records import RunRecords
 from robuststream.reporting.by_budget import budget_caption, by_budget
 from robuststream.reporting.curves import Curve, band, curve
 from robuststream.reporting.histograms import caption, histograms, stored_values
-from robuststream.reporting.planes import draw_planes
-from robuststream.reporting.style import REFERENCE, Drawn, Look, Who, drawn_line, file_name, grid, legend, looks, save, styled
+from robuststream.reporting.planes import planes
+from robuststream.reporting.style import (
+    REFERENCE,
+    Drawn,
+    Look,
+    Plan,
+    Who,
+    drawn_line,
+    file_name,
+    grid,
+    legend,
+    looks,
+    save,
+    styled,
+)
 
 _COLUMNS = 3
 _DASHES = (0, (2, 2))
@@ -78,39 +92,59 @@ _KINDS = (
 )
 
 
-def draw_all(summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False) -> list[Drawn]:
+Each = Callable[[Callable[[Plan], None], Sequence[Plan]], None]
+"""Calls a function on every plan, in whatever process; the function and the plans can be pickled."""
+
+
+def one_by_one(write: Callable[[Plan], None], plans: Sequence[Plan]) -> None:
+    for plan in plans:
+        write(plan)
+
+
+def draw_all(
+    summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False, each: Each = one_by_one
+) -> list[Drawn]:
     """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first.
 
-    Raises UserError where `folder` is a link: old figures are removed, and that would be done wherever it leads.
+    `each` may draw them side by side. Raises UserError where `folder` is a link: old figures are removed, and that would be done
+    wherever it leads.
     """
     finished = [run for run in runs if run.result is not None]
     if not finished:
         return []
     if folder.is_symlink():
         raise UserError(f"{folder} is a link to another place, whose figures a report would replace; remove the link")
-    unit = finished[0].settings["recipe"]["budget"]["unit"]
     folder.mkdir(exist_ok=True)
-    found: list[Drawn] = []
-    cells = by_cell(finished)
+    plans = list(_plans(summary, finished))
+    drawn = [plan.drawn for plan in plans]
+    each(partial(_write, folder, pdf), plans)
+    _remove_others(folder, drawn, pdf)
+    return drawn
+
+
+def _plans(summary: StudySummary, finished: Sequence[RunRecords]) -> Iterator[Plan]:
+    """What there is to draw, in the order of the report."""
+    cells, look = by_cell(finished), _looks(summary)
+    known: dict[str, Lines] = {}  # two kinds show the same
+    for kind in _KINDS:
+        lines = known[kind.key] = known.get(kind.key) or _lines(summary, cells, kind)
+        if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
+            yield Plan(Drawn(kind.name, kind.title, _caption(summary, kind)), partial(_over_compute, summary, lines, kind))
+        if kind.name == _CLOSE:
+            yield from planes(summary, finished, look)
+    if summary.tradeoffs:
+        unit = finished[0].settings["recipe"]["budget"]["unit"]
+        yield Plan(Drawn("tradeoff", "Accuracy by budget", budget_caption(summary)), partial(by_budget, summary, look, unit))
+    for place, scenario in enumerate(summary.scenarios, 1):
+        if stored := stored_values(scenario, cells):
+            name = f"histograms-{place}-{file_name(scenario.scenario)}"
+            title = f"Stored and fresh base values: {scenario.scenario}"
+            yield Plan(Drawn(name, title, caption(stored)), partial(histograms, stored, look))
+
+
+def _write(folder: Path, pdf: bool, plan: Plan) -> None:
     with styled():
-        known: dict[str, Lines] = {}  # two kinds show the same
-        for kind in _KINDS:
-            lines = known[kind.key] = known.get(kind.key) or _lines(summary, cells, kind)
-            if lines and not (kind.name == _CLOSE and _lowest(summary) is None):
-                save(_over_compute(summary, lines, kind), kind.name, folder, pdf)
-                found.append(Drawn(kind.name, kind.title, _caption(summary, kind)))
-            if kind.name == _CLOSE:
-                found += draw_planes(summary, finished, _looks(summary), folder, pdf)
-        if summary.tradeoffs:
-            save(by_budget(summary, _looks(summary), unit), "tradeoff", folder, pdf)
-            found.append(Drawn("tradeoff", "Accuracy by budget", budget_caption(summary)))
-        for place, scenario in enumerate(summary.scenarios, 1):
-            if stored := stored_values(scenario, cells):
-                name = f"histograms-{place}-{file_name(scenario.scenario)}"
-                save(histograms(stored, _looks(summary)), name, folder, pdf)
-                found.append(Drawn(name, f"Stored and fresh base values: {scenario.scenario}", caption(stored)))
-    _remove_others(folder, found, pdf)
-    return found
+        save(plan.draw(), plan.drawn.name, folder, pdf)
 
 
 def _remove_others(folder: Path, drawn: Sequence[Drawn], pdf: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
@@ -15,30 +15,25 @@ from robuststream.evidence.speedup import HEADLINE
 from robuststream.evidence.summary import StudySummary
 from robuststream.records import RunRecords
 from robuststream.reporting.robustness import radius, title_of
-from robuststream.reporting.style import REFERENCE, Drawn, Look, grid, legend, save
+from robuststream.reporting.style import REFERENCE, Drawn, Look, Plan, grid, legend
 
 _COLUMNS = 3
 _DECADE = 5.0  # speed-ups that differ by less are marked at round numbers, others at parts of a decade
 
 
-def draw_planes(
-    summary: StudySummary, finished: Sequence[RunRecords], look: dict[str, Look], folder: Path, pdf: bool
-) -> list[Drawn]:
-    """Write the figures in which two samplers or more can be compared."""
-    drawn = []
+def planes(summary: StudySummary, finished: Sequence[RunRecords], look: dict[str, Look]) -> Iterator[Plan]:
+    """The figures in which two samplers or more can be compared."""
     for place, found in enumerate(robustness(summary, finished), 1):
         points = plane(found, summary)
         if not any(len(own) > 1 for own in points.values()):
             continue
-        name = f"robust-plane-{place}"
-        save(_figure(points, look), name, folder, pdf)
         caption = (
             f"Speed-up to {HEADLINE[0]} in charged FLOPs, and worst-case accuracy under attack ({title_of(found)}), every panel "
             "on its own scale. Bars are 95 % intervals over seeds where there are any; the grey line joins the samplers that no "
             "other beats in both. Samplers without a speed-up are left out."
         )
-        drawn.append(Drawn(name, f"Speed and robustness: eps {radius(found.target.eps)}", caption))
-    return drawn
+        drawn = Drawn(f"robust-plane-{place}", f"Speed and robustness: eps {radius(found.target.eps)}", caption)
+        yield Plan(drawn, partial(_figure, points, look))
 
 
 def _figure(points: dict[str, list[Point]], look: dict[str, Look]) -> Figure:

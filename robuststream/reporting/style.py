@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -84,6 +84,13 @@ class Drawn(NamedTuple):
     name: str
     title: str
     caption: str
+
+
+class Plan(NamedTuple):
+    """A figure that is yet to be drawn, by whatever process."""
+
+    drawn: Drawn
+    draw: Callable[[], Figure]
 
 
 @contextmanager

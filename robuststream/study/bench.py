@@ -10,6 +10,7 @@ from rich.console import Console
 
 from robuststream import records
 from robuststream.config import Budget, Study
+from robuststream.study import nursery
 from robuststream.study.execute import Executor, cores
 from robuststream.study.live import LiveView, duration
 from robuststream.study.plan import PlannedRun, plan, study_settings, with_placebos
@@ -110,7 +111,7 @@ class Bench:
         from robuststream.reporting.report import write_report
         from robuststream.reporting.terminal import summary_table
 
-        path = write_report(self.folder)
+        path = write_report(self.folder, each=nursery.side_by_side)
         self.console.print(summary_table(self.folder))
         self.console.print(f"report: {path}", soft_wrap=True)
 

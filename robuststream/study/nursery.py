@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, TypeVar
 
-PRELOADED = ["__main__", "robuststream.study.worker"]
+PRELOADED = ["__main__", "robuststream.study.worker", "robuststream.reporting.figures"]
+
+MOST = 4
+"""Processes that draw a report: it has some ten figures."""
+
+T = TypeVar("T")
 
 
 def processes() -> BaseContext:
@@ -34,6 +40,31 @@ def warm(context: Any = None) -> None:
 
         with _deaf():
             forkserver.ensure_running()
+
+
+def side_by_side(function: Callable[[T], object], items: Sequence[T]) -> None:
+    """Call a function that can be pickled on every item, in a few processes of their own, which end with it.
+
+    What one of them could not do is done here once more: so its error is raised here.
+    """
+    context, count = processes(), min(MOST, len(items), os.cpu_count() or 1)
+    shares = [items[first::count] for first in range(count)]
+    helpers = [context.Process(target=_help, args=(function, share), daemon=True) for share in shares]  # pyright: ignore[reportAttributeAccessIssue]
+    for helper in helpers:
+        helper.start()
+    for helper, share in zip(helpers, shares, strict=True):
+        helper.join()
+        if helper.exitcode:
+            for item in share:
+                function(item)
+
+
+def _help(function: Callable[[T], object], items: Sequence[T]) -> None:
+    try:
+        for item in items:
+            function(item)
+    except Exception:  # of whatever kind: whoever started this process will see it
+        sys.exit(1)
 
 
 @contextmanager
