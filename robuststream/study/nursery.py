@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
-PRELOADED = ["__main__", "robuststream.study.worker", "robuststream.reporting.figures"]
+PRELOADED = ["__main__", "robuststream.study.worker"]
 
 MOST = 4
 """Processes that draw a report: it has some ten figures."""
