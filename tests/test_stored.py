@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,25 @@ def test_a_file_in_memory_is_fetched_as_memory_is(augment: Augment, arrays: Path
     mapped.ahead(torch.tensor([180, -1]))  # asks for nothing
     with pytest.raises(IndexError, match="180"):
         mapped.fetch(torch.tensor([0, 180]))
+
+
+def test_the_system_is_asked_to_read_ahead_while_something_is_read_at_all(arrays: Path) -> None:
+    disk, _ = open_stored(arrays)
+    rows = torch.arange(240)
+    split = Split(torch.empty(240, 1, *SHAPE, device="meta"), rows % 2, rows, 2, "arrays", 240, disk)
+    batches = batches_of(split, Augment(), torch.Generator())
+    if not isinstance(batches, MappedBatches) or sys.platform != "linux":
+        pytest.skip("the native fetch is not built, or no counter is this thread's own")
+    assert batches._native is not None
+    source, asked = batches._native._sources[False], []
+    for _ in range(200):  # this very file is in memory: it was just written
+        batches.ahead(rows[:5])
+        asked.append(source.asking)
+    assert asked[0] == 63
+    assert asked[-1] == 0
+    source.read -= 1  # as if something had been read since
+    batches.ahead(rows[:5])
+    assert source.asking == 63
 
 
 def test_a_file_in_another_order_of_memory_or_not_all_images_is_read_and_copied(arrays: Path) -> None:

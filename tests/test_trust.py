@@ -40,6 +40,7 @@ EXCEPTIONS = {
     ("registry.py", "importlib"): "plug-ins that were named on purpose",
     ("reporting/page.py", "importlib"): "our own page's files",
     ("reporting/style.py", "importlib"): "our own list of looks",
+    ("compiled.py", "ctypes"): "our own C libraries, beside the package",
     ("data/_native.py", "ctypes"): "our own C library, beside the package",
     ("sumtree/_library.py", "ctypes"): "our own C library, beside the package",
     ("sumtree/_uniforms.py", "ctypes"): "the type of our own C library",

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robuststream import compiled
 from robuststream.contracts import Split
 from robuststream.data.scale import Scale
-from robuststream.errors import UserError
 
 
 class _Source(ctypes.Structure):
@@ -26,21 +26,15 @@ class _Source(ctypes.Structure):
         ("crop", ctypes.c_int64),
         ("planar", ctypes.c_int64),
         ("rows", ctypes.c_void_p),
+        ("asking", ctypes.c_int64),
+        ("read", ctypes.c_int64),
     )
 
 
 @cache
 def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
-    """The compiled library. UserError says why there is none: not built, not loadable here, or of another version."""
-    found = sorted(folder.glob("_fetch*.so"))
-    if not found:
-        raise UserError("the native fetch is not built (its C extension needs a compiler when robuststream is installed)")
-    try:
-        library = ctypes.CDLL(str(found[0]))
-        if library.fetch_layout() != 2000 + ctypes.sizeof(_Source):
-            raise UserError(f"the native fetch {found[0].name} is of another version; install robuststream anew")
-    except (OSError, AttributeError) as error:
-        raise UserError(f"the native fetch {found[0].name} does not load: {error}") from None
+    """Raises UserError where there is none."""
+    library = compiled.load(folder, "_fetch", "fetch", "fetch_layout", 2000 + ctypes.sizeof(_Source))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.fetch_batch.argtypes = (pointer, number, pointer, pointer, pointer, number, pointer, pointer, pointer)
     library.fetch_batch.restype = number
@@ -62,12 +56,15 @@ class NativeFetch:
         self.labels = split.labels.contiguous()
         sizes = (len(self.labels), self.channels, self.height, self.width, crop)
         where = 0 if rows is None else rows.data_ptr()
-        self._sources = {planar: _Source(images.data_ptr(), *sizes, planar, where) for planar in (False, True)}
+        self._sources = {planar: _Source(images.data_ptr(), *sizes, planar, where, 0, -1) for planar in (False, True)}
         self._addresses = {planar: ctypes.addressof(source) for planar, source in self._sources.items()}
         self._tables: dict[Scale, Tensor] = {}  # (C, 256), one per network that is fed from here
 
     def ahead(self, index: Tensor) -> None:
-        """Have the system begin to read what (n,) examples lie on, where `images` is a file in memory; waits for nothing."""
+        """Have the system begin to read what (n,) examples lie on, where `images` is a file in memory; waits for nothing.
+
+        After 64 mini-batches for which nothing had to be read from disk it does nothing, until something has.
+        """
         index = _as_read(index)
         self._ahead(self._addresses[False], index.shape[0], index.data_ptr())
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robuststream import compiled
+from robuststream.errors import UserError
+
 VERSION = 2
 
 
@@ -51,9 +54,8 @@ def backend() -> str:
 def _library(folder: Path = Path(__file__).parent) -> Callable[..., int] | None:
     """The compiled function; None where it was not built, does not load here or is of another version."""
     try:
-        library = ctypes.CDLL(str(next(folder.glob("_entropy*.so"))))
-        call, version = library.entropies, library.entropies_version()
-    except (StopIteration, OSError, AttributeError):
+        call = compiled.load(folder, "_entropy", "entropy", "entropies_version", VERSION).entropies
+    except UserError:
         return None
     call.argtypes, call.restype = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int64
-    return call if version == VERSION else None
+    return call

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ def build(
     smallest = getattr(cls, "smallest", 1)
     if min(shape[1:]) < smallest:
         raise UserError(f"model '{kind}' needs images of at least {smallest} x {smallest}, these are {shape[1]} x {shape[2]}")
-    _try(cls, kind, shape, num_classes, json.dumps(chosen))
+    _try(cls, kind, shape, num_classes, _Chosen(chosen))
     with _seeded(init_seed):
         network = cls(shape, num_classes, **chosen)
     for name, module in network.named_modules():
@@ -86,12 +85,19 @@ def _hyperparameters(cls: type) -> type[Hyperparameters]:
     return dataclasses.make_dataclass(cls.__name__, fields, bases=(Hyperparameters,))
 
 
+class _Chosen(dict[str, Any]):
+    """Settings as a key of a cache."""
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(repr(sorted(self.items())))
+
+
 @lru_cache(maxsize=16)
-def _try(cls: type, kind: str, shape: Shape, num_classes: int, chosen: str) -> None:
+def _try(cls: type, kind: str, shape: Shape, num_classes: int, chosen: _Chosen) -> None:
     """Try one on a black image, so that a wrong network is refused here and not in the first step. Once per process and kind."""
     try:
         with _seeded(0), torch.no_grad():
-            logits = cls(shape, num_classes, **json.loads(chosen)).eval()(torch.zeros(1, *shape))
+            logits = cls(shape, num_classes, **chosen).eval()(torch.zeros(1, *shape))
     except UserError:
         raise
     except Exception as error:  # a third party's code may raise anything

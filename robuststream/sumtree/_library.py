@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robuststream import compiled
 from robuststream.errors import UserError
 from robuststream.sumtree._layers import WIDEST_TOP, Layers
 from robuststream.sumtree._uniforms import Uniforms
@@ -34,16 +35,8 @@ class _Tree(ctypes.Structure):
 
 
 def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
-    """The compiled library. UserError says why there is none: not built, not loadable here, or of another version."""
-    found = sorted(folder.glob("_native*.so"))
-    if not found:
-        raise UserError("the native sum tree is not built (its C extension needs a compiler when robuststream is installed)")
-    try:
-        library = ctypes.CDLL(str(found[0]))
-        if library.sumtree_layout() != 3000 + ctypes.sizeof(_Tree):
-            raise UserError(f"the native sum tree {found[0].name} is of another version; install robuststream anew")
-    except (OSError, AttributeError) as error:
-        raise UserError(f"the native sum tree {found[0].name} does not load: {error}") from None
+    """Raises UserError where there is none."""
+    library = compiled.load(folder, "_native", "sum tree", "sumtree_layout", 3000 + ctypes.sizeof(_Tree))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.sumtree_draw.argtypes, library.sumtree_draw.restype = (pointer, number, pointer, pointer, pointer), None
     library.sumtree_update.argtypes, library.sumtree_update.restype = (pointer, number, pointer, pointer), number
