@@ -26,6 +26,7 @@ from robuststream.training.diagnostics import PANEL, concordance
 from robuststream.training.ledger import Cost, Ledger
 from robuststream.training.loop import Stopped, Watch, train
 from robuststream.training.optimizers import learning_rate
+from robuststream.training.step import take_step
 from robuststream.training.streams import PURPOSES, stream_seed
 from robuststream.training.world import build_world
 
@@ -380,6 +381,24 @@ def test_diagnostics_of_a_storing_sampler(tmp_path: Path) -> None:
     histogram = recorded[-1]["histogram"]
     assert sum(histogram["stored"]) == sum(histogram["fresh"]) == PANEL
     assert sum("histogram" in record for record in recorded) == 3
+
+
+def test_the_age_of_an_example_is_that_of_its_last_forward_pass() -> None:
+    run = settings("plb", "symmetric-40")
+    world = build_world(run)
+    world.network.train()
+    world.sampler.start(world.pool, world.probe)
+    last = torch.zeros(world.pool.size, dtype=torch.int64)
+    for _ in range(3):
+        for _ in range(20):
+            take_step(world, run.recipe)
+        world.probe(torch.arange(10))
+        for step, index in sorted([(s, i) for s, i, _ in world.diagnostics.window] + world.probe.asked, key=lambda pair: pair[0]):
+            for place in index.tolist():
+                last[place] = step
+        found = world.diagnostics.measure(world.bare, world.ledger.steps, False)
+        assert torch.equal(world.diagnostics.last_seen, last)
+        assert found["age"] == (world.ledger.steps - last).double().mean()
 
 
 def test_channel_statistics_are_those_of_the_pixels() -> None:

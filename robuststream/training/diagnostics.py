@@ -48,7 +48,7 @@ class Diagnostics:
         drawn = torch.cat([index for _, index, _ in self.window]) if self.window else self.recent[:0]
         loss = finite_loss(torch.cat([loss for _, _, loss in self.window]), self.classes).double().mean() if self.window else None
         self.recent = torch.cat([self.recent, drawn])[-self.size :]
-        self._note_when_seen()
+        self._note_when_seen(drawn)
         self.window.clear()
         wrong_drawn, base = _mean(self.wrong[drawn]), _mean(self.wrong)
         probability = self.sampler.draw_probability()
@@ -63,11 +63,14 @@ class Diagnostics:
             **self._compare_stored(network, with_histogram),
         }
 
-    def _note_when_seen(self) -> None:
-        seen = [(step, index) for step, index, _ in self.window] + self.probe.asked
-        for step, index in sorted(seen, key=lambda pair: pair[0]):
-            self.last_seen[index] = step
+    def _note_when_seen(self, drawn: Tensor) -> None:
+        """`drawn` (M,) are the window's indices."""
+        asked = [index for _, index in self.probe.asked]
+        seen = [(step, len(index)) for step, index, _ in self.window] + [(step, len(index)) for step, index in self.probe.asked]
         self.probe.asked.clear()
+        if seen:
+            steps, sizes = torch.tensor(seen, device=self.last_seen.device).unbind(1)
+            self.last_seen.scatter_reduce_(0, torch.cat([drawn, *asked]), steps.repeat_interleave(sizes), "amax")
 
     def _memorised(self, network: Precise) -> float | None:
         """Share of the wrong labels that the network now predicts."""
