@@ -30,7 +30,7 @@ from robuststream.study.allocator import keep_memory
 T = TypeVar("T")
 
 RULES = Rules(blocks=41, seconds=0.04, budget=150.0, least=31, repeats=100)
-QUICK_RULES = Rules(blocks=31, seconds=0.006, budget=1.0, least=7, repeats=4)
+QUICK_RULES = Rules(blocks=31, seconds=0.006, budget=0.8, least=7, repeats=4)
 
 MLP, CNN = Task("mlp", 128), Task("paper-cnn", 128, fast=True)
 RESNET = Task("resnet18", 32, data="cifar10", width=64, augmented=True, fast=True)
