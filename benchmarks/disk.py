@@ -1,4 +1,4 @@
-"""Images on disk beside images in memory: the same step, from a memory-mapped file read ahead by threads."""
+"""Images on disk beside images in memory: the same step, from a memory-mapped file that is read ahead."""
 
 from __future__ import annotations
 

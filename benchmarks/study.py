@@ -24,7 +24,7 @@ from harness.report import machine_section, table, targets_section, write
 from harness.targets import Figure, Target, target
 
 from robuststream import records
-from robuststream.study.execute import cores
+from robuststream.study.nursery import cores
 
 TINY = ("scenarios=symmetric-40", "recipe.train_size=600", "recipe.model=mlp", "recipe.evaluations=2", "budget=60")
 ARMS = 8

@@ -61,7 +61,7 @@ def print_doctor() -> None:
     from robuststream import __version__
     from robuststream.data import catalog
     from robuststream.entropy import backend
-    from robuststream.study.execute import cores
+    from robuststream.study.nursery import cores
     from robuststream.sumtree import SumTree
 
     folder, tree = os.environ.get("ROBUSTSTREAM_DATA"), SumTree(1)

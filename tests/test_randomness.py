@@ -110,7 +110,7 @@ def test_initial_weights_are_drawn_under_a_forked_generator() -> None:
     tree = ast.parse((PACKAGE / "models" / "_build.py").read_text())
     forks = [node for node in ast.walk(tree) if isinstance(node, ast.With) and "fork_rng" in ast.unparse(node.items[0])]
     assert len(forks) == 1
-    assert "manual_seed(seed)" in ast.unparse(forks[0])
+    assert "manual_seed(init_seed)" in ast.unparse(forks[0])
     seeded = [node for node in ast.walk(tree) if isinstance(node, ast.With) and "_seeded(" in ast.unparse(node.items[0])]
     assert "_seeded(init_seed)" in "".join(ast.unparse(node.items[0]) for node in seeded)
     inside = {id(call) for node in seeded for call in ast.walk(node)}

@@ -138,10 +138,8 @@ def test_flops_are_those_of_the_layers() -> None:
 @pytest.mark.parametrize("model", registry.names("models"))
 def test_flops_are_those_that_torch_counts(model: str) -> None:
     run = settings("uniform", "clean", f"recipe.model={model}")
-    blueprint, images = (
-        Blueprint(run.recipe, (3, 32, 32), 10, torch.zeros(3), torch.ones(3), torch.device("cpu")),
-        torch.zeros(2, 3, 32, 32),
-    )
+    blueprint = Blueprint(run.recipe, (3, 32, 32), 10, torch.zeros(3), torch.ones(3), torch.device("cpu"))
+    images = torch.zeros(2, 3, 32, 32)
     network = blueprint.network(0, torch.Generator())
     with FlopCounterMode(display=False) as forward:
         network(images)

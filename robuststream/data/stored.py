@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from robuststream.config import Augment
 from robuststream.contracts import Split, Stored
 from robuststream.data import _native, folder
 from robuststream.data.batches import Batches
 from robuststream.data.scale import UNIT, Scale
+from robuststream.dispatch import Watching
 from robuststream.errors import UserError
 
 READERS = 4
@@ -60,7 +60,7 @@ class Listed:
         return torch.from_numpy(images)
 
 
-class Unseen(TorchDispatchMode):
+class Unseen(Watching):
     """While it is entered, whoever reads or changes images that stay on disk gets a UserError: what stands for them in a split
     holds none, and changes of it would be lost without a word. To choose among them is possible."""
 
@@ -69,10 +69,6 @@ class Unseen(TorchDispatchMode):
     def __init__(self, who: str) -> None:
         super().__init__()
         self.who = who
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:  # else torch imports its compiler, to keep it away
-        return False
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if any(isinstance(each, Tensor) and each.is_meta for each in args) and not (func.is_view or func in self._CHOOSES):

@@ -109,8 +109,8 @@ def _try(cls: type, kind: str, shape: Shape, num_classes: int, chosen: _Chosen) 
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(init_seed: int) -> Iterator[None]:
     """The global generator, from which modules draw their weights, at a seed; afterwards as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+        torch.default_generator.manual_seed(init_seed)  # torch.manual_seed would reseed the GPUs as well
         yield

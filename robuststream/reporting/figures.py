@@ -102,7 +102,7 @@ def one_by_one(write: Callable[[Plan], None], plans: Sequence[Plan]) -> None:
 
 
 def draw_all(
-    summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False, each: Each = one_by_one
+    summary: StudySummary, runs: Sequence[RunRecords], folder: Path, pdf: bool = False, each: Each | None = None
 ) -> list[Drawn]:
     """Write every figure that the finished runs have something for, as PNG and SVG; the main figure comes first.
 
@@ -117,7 +117,7 @@ def draw_all(
     folder.mkdir(exist_ok=True)
     plans = list(_plans(summary, finished))
     drawn = [plan.drawn for plan in plans]
-    each(partial(_write, folder, pdf), plans)
+    (each or one_by_one)(partial(_write, folder, pdf), plans)
     _remove_others(folder, drawn, pdf)
     return drawn
 

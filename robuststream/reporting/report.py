@@ -47,16 +47,13 @@ def write_report(folder: Path, pdf: bool = False, each: Each | None = None) -> P
     A study that is partly finished is reported as far as it got; with `pdf` the figures come as PDF as well; `each` may draw
     them side by side. Raises UserError where the folder is no study's, or was measured under other rules.
     """
-    from robuststream.reporting.figures import (
-        draw_all,
-        one_by_one,
-    )  # matplotlib is slow to import, and not needed to refuse a folder
+    from robuststream.reporting.figures import draw_all  # matplotlib is slow to import, and not needed to refuse a folder
     from robuststream.reporting.page import PAGE, render_page
 
     study, runs = read_study(folder)
     summary = summarise(study, runs)
     finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
-    figures = draw_all(summary, finished, folder / "figures", pdf, each or one_by_one)
+    figures = draw_all(summary, finished, folder / "figures", pdf, each)
     told = context(study, runs, summary) | {"failures": _failures(folder, study)}
     write_archive(folder, runs)
     write_text(folder / PAGE, render_page(study, summary, finished, told))

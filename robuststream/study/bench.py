@@ -11,7 +11,7 @@ from rich.console import Console
 from robuststream import records
 from robuststream.config import Budget, Study
 from robuststream.study import nursery
-from robuststream.study.execute import Executor, cores
+from robuststream.study.execute import Executor
 from robuststream.study.live import LiveView, duration
 from robuststream.study.plan import PlannedRun, plan, study_settings, with_placebos
 from robuststream.study.preflight import estimate, preflight
@@ -120,7 +120,7 @@ class Bench:
 
     def _default_jobs(self) -> int:
         """One run per core; on a GPU one at a time, unless asked otherwise."""
-        return 1 if self.runs[0].settings.device != "cpu" else cores()
+        return 1 if self.runs[0].settings.device != "cpu" else nursery.cores()
 
 
 class _Interrupts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -16,11 +15,6 @@ from robuststream.errors import printable
 from robuststream.study import nursery
 from robuststream.study.plan import PlannedRun
 from robuststream.study.worker import Flag, work
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ MOST = 4
 T = TypeVar("T")
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processes() -> BaseContext:
     """How workers are started. Never as forks of this process: its threads and its CUDA state would come along."""
     if not sys.platform.startswith("linux"):  # macOS forbids forks of a process that has loaded its frameworks
@@ -47,7 +52,7 @@ def side_by_side(function: Callable[[T], object], items: Sequence[T]) -> None:
 
     What one of them could not do is done here once more: so its error is raised here.
     """
-    context, count = processes(), min(MOST, len(items), os.cpu_count() or 1)
+    context, count = processes(), min(MOST, len(items), cores())
     shares = [items[first::count] for first in range(count)]
     helpers = [context.Process(target=_help, args=(function, share), daemon=True) for share in shares]  # pyright: ignore[reportAttributeAccessIssue]
     for helper in helpers:

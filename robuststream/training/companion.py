@@ -47,7 +47,6 @@ class PoolCompanion:
         self.recipe, self.batches, self.clock = home.blueprint.recipe, home.batches, home.clock
         self.ledger = home.ledger
         self.optimizer = build_optimizer(self.recipe, network)
-        self.parameters = list(network.parameters())
         network.train()
 
     def __call__(self, index: Tensor) -> Signals:
@@ -64,8 +63,7 @@ class PoolCompanion:
         images, labels = self.batches.fetch(index, self.network.scale)
         logits = self.network(images, ready=True)
         loss = F.cross_entropy(logits, labels, reduction="none")
-        for parameter in self.parameters:
-            parameter.grad = None
+        self.network.zero_grad(set_to_none=True)
         share = 1.0 / len(loss)
         backward(loss, torch.full_like(loss, share) if weight is None else weight * share)
         set_learning_rate(self.optimizer, learning_rate(self.recipe, progress))

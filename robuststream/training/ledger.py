@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from robuststream.config import Budget
+from robuststream.dispatch import Watching
 from robuststream.training.clock import Clock
 from robuststream.training.precision import Precise
 from robuststream.training.team import Team
@@ -52,16 +52,12 @@ def _flops(network: nn.Module, images: Tensor, frozen: Sequence[nn.Parameter] | 
     return counter.flops / len(images)
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(Watching):
     """Adds up FLOPs by torch's own formulas, as its FlopCounterMode does in sum; that one imports torch's compiler (seconds)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:  # there is nothing here to be kept from the compiler
-        return False
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         result = func(*args, **(kwargs or {}))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from robuststream.config import Recipe
+from robuststream.dispatch import Watching
 from robuststream.errors import UserError
 
 aten = torch.ops.aten
@@ -77,7 +77,7 @@ class Seen(nn.Module):
             return self.network[0](images, ready=True)
 
 
-class _Following(TorchDispatchMode):
+class _Following(Watching):
     """Knows which tensors come from examples, by their memory; it is alive as long as this is."""
 
     def __init__(self, images: Tensor) -> None:
