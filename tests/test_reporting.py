@@ -366,7 +366,7 @@ def test_a_band_is_the_range_below_five_runs_and_an_interval_above() -> None:
 
 def test_the_terminal_table_shows_labels_as_they_are(folder: Path) -> None:
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(summary_table(folder))
+    console.print(summary_table(summarise(*read_study(folder))))
     shown = console.export_text()
     assert re.search(r"symmetric-40 +│ uniform +│ +89.00 ± 0.63 │ +baseline │ +1 │ +5 of 5", shown)
     bold = dataclasses.replace(TWICE, label="[bold]x[/]")

@@ -391,7 +391,9 @@ def test_the_age_of_an_example_is_that_of_its_last_forward_pass() -> None:
         for _ in range(20):
             take_step(world, run.recipe)
         world.probe(torch.arange(10))
-        for step, index in sorted([(s, i) for s, i, _ in world.diagnostics.window] + world.probe.asked, key=lambda pair: pair[0]):
+        for step, index in sorted(
+            [*zip(world.diagnostics.steps, world.diagnostics.drawn, strict=True), *world.probe.asked], key=lambda pair: pair[0]
+        ):
             for place in index.tolist():
                 last[place] = step
         found = world.diagnostics.measure(world.bare, world.ledger.steps, False)

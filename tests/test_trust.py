@@ -19,6 +19,7 @@ from _fake_study import Arm, World, fake_study
 from robuststream import records, registry
 from robuststream.data.load import load_arrays
 from robuststream.errors import UserError
+from robuststream.evidence.summary import summarise
 from robuststream.reporting.markdown import escape, table
 from robuststream.reporting.merge import merge
 from robuststream.reporting.report import write_report
@@ -202,7 +203,7 @@ def test_names_are_shown_as_text_in_report_page_and_terminal(tmp_path: Path) -> 
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1, "a table that breaks"
     console = Console(markup=False, highlight=False, record=True, width=300, file=io.StringIO())
-    console.print(summary_table(tmp_path / "foreign"))
+    console.print(summary_table(summarise(*records.read_study(tmp_path / "foreign"))))
     shown = console.export_text()
     assert "\x1b" not in shown
     assert all(name in shown for name in NAMES if name.isprintable())

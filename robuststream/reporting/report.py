@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,17 +41,24 @@ def _collector_resting() -> Iterator[None]:
 
 
 @_collector_resting()
-def write_report(folder: Path, pdf: bool = False, each: Each | None = None) -> Path:
+def write_report(
+    folder: Path,
+    pdf: bool = False,
+    each: Each | None = None,
+    summarised: Callable[[StudySummary], object] = lambda summary: None,
+) -> Path:
     """Write `report.md`, `report.html`, `figures/` and the archive of finished runs into a study's folder; the first's path.
 
     A study that is partly finished is reported as far as it got; with `pdf` the figures come as PDF as well; `each` may draw
-    them side by side. Raises UserError where the folder is no study's, or was measured under other rules.
+    them side by side; `summarised` is shown the summary before anything is drawn. Raises UserError where the folder is no
+    study's, or was measured under other rules.
     """
     from robuststream.reporting.figures import draw_all  # matplotlib is slow to import, and not needed to refuse a folder
     from robuststream.reporting.page import PAGE, render_page
 
     study, runs = read_study(folder)
     summary = summarise(study, runs)
+    summarised(summary)
     finished = at_whole_budget(study, in_order(study, [run for run in runs if run.result is not None]))
     figures = draw_all(summary, finished, folder / "figures", pdf, each)
     told = context(study, runs, summary) | {"failures": _failures(folder, study)}

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.table import Table
 from rich.text import Text
 
 from robuststream.errors import printable
 from robuststream.evidence.speedup import HEADLINE
-from robuststream.evidence.summary import StudySummary, summarise
-from robuststream.records import read_study
+from robuststream.evidence.summary import StudySummary
 from robuststream.reporting.markdown import NONE, accuracy, gap, ratio
 
 
-def summary_table(source: Path | StudySummary) -> Table:
-    """Accuracy, gap and speed-up of a study, given as its folder or as a summary.
-
-    Raises UserError where the folder is no study's.
-    """
-    summary = source if isinstance(source, StudySummary) else summarise(*read_study(source))
+def summary_table(summary: StudySummary) -> Table:
+    """Accuracy, gap and speed-up of a study."""
     rung = HEADLINE[0]
     table = Table(title=Text(f"{printable(summary.name)}: {summary.finished} of {summary.planned} runs"), title_justify="left")
     for header in ("scenario", "sampler"):

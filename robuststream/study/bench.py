@@ -111,8 +111,11 @@ class Bench:
         from robuststream.reporting.report import write_report
         from robuststream.reporting.terminal import summary_table
 
-        path = write_report(self.folder, each=nursery.side_by_side)
-        self.console.print(summary_table(self.folder))
+        path = write_report(
+            self.folder,
+            each=nursery.side_by_side,
+            summarised=lambda summary: self.console.print(summary_table(summary)),
+        )
         self.console.print(f"report: {path}", soft_wrap=True)
 
     def _largest(self) -> Budget:

@@ -106,7 +106,8 @@ class Checkpoints:
             if state is not None and kept <= len(sound):
                 break
             state, kept = None, 0  # its records were lost with the power: an older one may still have all of its own
-        records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in sound[:kept]))
+        if self.records.exists():
+            records.write_text(self.records, "".join(json.dumps(record) + "\n" for record in sound[:kept]))
         return state
 
     def keep_network(self, weights: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,22 +36,26 @@ class Diagnostics:
         self.pairs = torch.randint(len(self.panel), (2, PAIRS), generator=generator).to(device)
         where = self.wrong.nonzero().squeeze(1)
         self.wrong_panel = where[torch.randperm(len(where), generator=generator)[:PANEL].to(device)]
-        self.window: list[tuple[int, Tensor, Tensor]] = []  # (step, (n,) indices, (n,) losses) since the last evaluation
+        self.steps: list[int] = []  # since the last evaluation
+        self.drawn: list[Tensor] = []  # (n,) indices of each of these steps
+        self.losses: list[Tensor] = []  # (n,) and their losses
         self.recent = torch.empty(0, dtype=torch.int64, device=device)  # the last N draws
         self.last_seen = torch.zeros(self.size, dtype=torch.int64, device=device)  # step of an example's last forward
 
     def saw(self, step: int, index: Tensor, loss: Tensor) -> None:
         """After every step, the (n,) indices and their losses; keeps references only."""
-        self.window.append((step, index, loss))
+        self.steps.append(step)
+        self.drawn.append(index)
+        self.losses.append(loss)
 
     def measure(self, network: Precise, step: int, with_histogram: bool) -> dict[str, Any]:
         """All figures at an evaluation; None where one has no meaning for this run or moment."""
-        drawn = torch.cat([index for _, index, _ in self.window]) if self.window else self.recent[:0]
-        loss = finite_loss(torch.cat([loss for _, _, loss in self.window]), self.classes).double().mean() if self.window else None
+        drawn = torch.cat(self.drawn) if self.drawn else self.recent[:0]
+        loss = finite_loss(torch.cat(self.losses), self.classes).double().mean() if self.losses else None
         self.recent = torch.cat([self.recent, drawn])[-self.size :]
         self._note_when_seen(drawn)
-        self.window.clear()
-        wrong_drawn, base = _mean(self.wrong[drawn]), _mean(self.wrong)
+        self.steps, self.drawn, self.losses = [], [], []
+        wrong_drawn, base = _mean(self.wrong.index_select(0, drawn)), _mean(self.wrong)
         probability = self.sampler.draw_probability()
         return {
             "train_loss": None if loss is None else float(loss),
@@ -66,11 +71,12 @@ class Diagnostics:
     def _note_when_seen(self, drawn: Tensor) -> None:
         """`drawn` (M,) are the window's indices."""
         asked = [index for _, index in self.probe.asked]
-        seen = [(step, len(index)) for step, index, _ in self.window] + [(step, len(index)) for step, index in self.probe.asked]
+        steps = self.steps + [step for step, _ in self.probe.asked]
+        sizes = [index.numel() for index in self.drawn + asked]
         self.probe.asked.clear()
-        if seen:
-            steps, sizes = torch.tensor(seen, device=self.last_seen.device).unbind(1)
-            self.last_seen.scatter_reduce_(0, torch.cat([drawn, *asked]), steps.repeat_interleave(sizes), "amax")
+        if steps:
+            when = torch.from_numpy(np.repeat(steps, sizes)).to(self.last_seen.device)  # torch reads lists slowly
+            self.last_seen.scatter_reduce_(0, torch.cat([drawn, *asked]), when, "amax")
 
     def _memorised(self, network: Precise) -> float | None:
         """Share of the wrong labels that the network now predicts."""
@@ -97,14 +103,15 @@ class Diagnostics:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "window": list(self.window),
+            "window": [list(each) for each in (self.steps, self.drawn, self.losses)],
             "asked": list(self.probe.asked),
             "recent": self.recent.clone(),
             "last_seen": self.last_seen.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.window, self.recent, self.last_seen = list(state["window"]), state["recent"], state["last_seen"]
+        self.steps, self.drawn, self.losses = (list(each) for each in state["window"])
+        self.recent, self.last_seen = state["recent"], state["last_seen"]
         self.probe.asked[:] = state["asked"]
 
 
