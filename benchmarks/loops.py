@@ -148,7 +148,7 @@ class Loops:
 
     def clear(self) -> None:
         """Forget what the diagnostics keep between two evaluations."""
-        self.world.diagnostics.window.clear()
+        self.world.diagnostics.forget()
 
     # The loops that people write: float32, a network of their own, torchvision's data set with its transforms.
 

@@ -37,7 +37,7 @@ def trace(file: Path, sampler: str, overrides: Sequence[str]) -> None:
         pool.append(logits_of(world.bare, world.train, world.pool.everyone).half().numpy())
         world.network.train()
         take_step(world, run.recipe)
-        index.append(world.diagnostics.window[-1][1].numpy())
+        index.append(world.diagnostics.drawn[-1].numpy())
         values = world.sampler.stored_values()
         stored.append(np.full(world.pool.size, np.nan) if values is None else values.double().numpy())
     columns = {"Z": np.array(pool), "index": np.array(index), "stored": np.array(stored), "labels": world.pool.labels.numpy()}

@@ -57,7 +57,7 @@ def bench(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and an estimate of the time, run nothing")] = False,
 ) -> None:
     """Run a study: skip what is finished, resume what is not, write the report."""
-    from robuststream import registry
+    from robuststream import records, registry
     from robuststream.data import catalog
     from robuststream.studies import load_study
 
@@ -70,6 +70,9 @@ def bench(
     from robuststream.study import nursery
 
     if not dry_run:
+        if folder.exists():
+            with records.alone(folder):  # asked again when it counts; so far nobody has waited for torch
+                pass
         nursery.warm()
 
     from robuststream.study.bench import Bench

@@ -98,6 +98,18 @@ def test_a_fault_is_told_and_the_others_go_on(
 
 
 @linux
+def test_a_rule_breaker_does_not_poison_the_next_arm(tmp_path: Path, forked: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """It fails by name; the process it ran in is not used again."""
+    name = plugin(tmp_path, "torch.set_default_dtype(torch.float64)\nreturn signals.loss")
+    study = bench(tmp_path / "out", f"uniform,{name},plb,peb")
+    assert study.run() == SOME_FAILED
+    told = " ".join(capsys.readouterr().out.split())
+    assert "the default dtype" in told
+    assert "1 of 4 runs failed" in told
+    assert finished(tmp_path / "out") == {"uniform", "plb", "peb"}
+
+
+@linux
 def test_what_failed_is_tried_again(tmp_path: Path, forked: None, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken").touch()
     name = plugin(

@@ -41,7 +41,7 @@ ALLOWED = {
     "scenarios": FLOOR_0 | {"attacks", "data"},
     "data": FLOOR_0 | BRIDGE | {"compiled", "dispatch"},
     "models": FLOOR_0 | BRIDGE,
-    "checks": FLOOR_0,
+    "checks": FLOOR_0 | {"dispatch"},
     "training": FLOOR_0 | BRIDGE | {"dispatch", "entropy", "samplers", "scenarios", "attacks", "data", "models"},
     "study": FLOOR_0 | BRIDGE | {"data", "training", "checks", "reporting"},
     # the results tower

@@ -121,7 +121,7 @@ def test_the_biggest_losers_are_learned_from_the_pass_that_chose_them() -> None:
     run = reusing("samplers.selective-backprop.keep=0.25")
     world, twin = world_of(run), world_of(run)
     take_step(world, run.recipe)
-    index = world.diagnostics.window[0][1]
+    index = world.diagnostics.drawn[0]
     assert len(index) == run.recipe.batch_size // 4
     assert set(index.tolist()) <= set(world.probe.asked[0][1].tolist())
     images, labels = twin.train.plain(index, twin.network.scale)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from robuststream.dispatch import Watching
 
 READING_METHODS = {
     name: f"Tensor.{name}" for name in ("tolist", "numpy", "cpu", "__array__", "__repr__", "__format__", "__dlpack__")
@@ -87,7 +88,7 @@ class _Methods(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(Watching):
     """Sees the operators underneath, however they were reached."""
 
     def __init__(self, waits: Waits) -> None:

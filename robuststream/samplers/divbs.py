@@ -34,8 +34,9 @@ class DivBS(FromCandidates):
         n = self.pool.batch_size
         candidates = self.candidates(math.ceil(n / self.keep))
         features = last_gradient(probe(candidates))
-        noise = torch.rand(n, len(candidates), generator=self.generator_, device=features.device, dtype=torch.float64)
-        return Batch(candidates[span_mean(features, -(-noise.log()).log())])
+        u = torch.rand(n, len(candidates), generator=self.generator_, device=features.device, dtype=torch.float64)
+        # The largest of p / Exp(1) is a draw in proportion to p: Gumbel's trick without a logarithm of p.
+        return Batch(candidates[span_mean(features, (-u.log()).reciprocal())])
 
 
 def last_gradient(signals: Signals) -> Tensor:
@@ -46,25 +47,23 @@ def last_gradient(signals: Signals) -> Tensor:
     return (by_logit[:, :, None] * logits[:, None, :]).flatten(1)
 
 
-def span_mean(features: Tensor, gumbel: Tensor) -> Tensor:
-    """(n,) places among (m, d) features, each picked with chance |<feature, residual>|; `gumbel` (n, m) is the luck.
+def span_mean(features: Tensor, luck: Tensor) -> Tensor:
+    """(n,) places among (m, d) features, each picked with chance |<feature, residual>|; `luck` (n, m) is used up.
 
     The residual of their mean loses each pick's direction, made orthogonal to the picks before it. One pick depends on all
     before it, so they are a loop over n, of fixed shapes.
     """
-    residual = features.mean(0)
-    directions = torch.zeros(len(gumbel), features.shape[1], dtype=features.dtype, device=features.device)
-    picked = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    residual, rounding = features.mean(0), 1e-9 * features.norm(dim=1)
+    directions = features.new_zeros((len(luck), features.shape[1]))
     places = []
-    for step, luck in enumerate(gumbel):
-        chance = (features @ residual).abs().clamp(min=NEXT_TO_NOTHING)
-        place = (chance.log() + luck).masked_fill(picked, -torch.inf).argmax(keepdim=True)
+    for lucky, direction in zip(luck, directions, strict=True):
+        chance = (features @ residual).abs_().clamp_(min=NEXT_TO_NOTHING)
+        place = chance.mul_(lucky).argmax(keepdim=True)
+        luck.index_fill_(1, place, 0.0)  # picked once
         feature = features.index_select(0, place).squeeze(0)
-        direction = feature - directions.T @ (directions @ feature)
-        length = direction.norm()
-        direction = torch.where(length > 1e-9 * feature.norm(), direction / length.clamp(min=NEXT_TO_NOTHING), 0.0)
-        directions[step] = direction
-        residual = residual - (direction @ residual) * direction
-        picked = picked.index_fill(0, place, True)
+        new = torch.addmv(feature, directions.T, directions @ feature, alpha=-1.0)
+        length = new.norm()
+        torch.mul(new, torch.where(length > rounding.index_select(0, place), length.reciprocal(), 0.0), out=direction)
+        residual.addcmul_(direction, direction.dot(residual), value=-1.0)
         places.append(place)
     return torch.cat(places)

@@ -36,11 +36,15 @@ class Diagnostics:
         self.pairs = torch.randint(len(self.panel), (2, PAIRS), generator=generator).to(device)
         where = self.wrong.nonzero().squeeze(1)
         self.wrong_panel = where[torch.randperm(len(where), generator=generator)[:PANEL].to(device)]
+        self.forget()
+        self.recent = torch.empty(0, dtype=torch.int64, device=device)  # the last N draws
+        self.last_seen = torch.zeros(self.size, dtype=torch.int64, device=device)  # step of an example's last forward
+
+    def forget(self) -> None:
+        """Begin to collect anew."""
         self.steps: list[int] = []  # since the last evaluation
         self.drawn: list[Tensor] = []  # (n,) indices of each of these steps
         self.losses: list[Tensor] = []  # (n,) and their losses
-        self.recent = torch.empty(0, dtype=torch.int64, device=device)  # the last N draws
-        self.last_seen = torch.zeros(self.size, dtype=torch.int64, device=device)  # step of an example's last forward
 
     def saw(self, step: int, index: Tensor, loss: Tensor) -> None:
         """After every step, the (n,) indices and their losses; keeps references only."""
@@ -54,7 +58,7 @@ class Diagnostics:
         loss = finite_loss(torch.cat(self.losses), self.classes).double().mean() if self.losses else None
         self.recent = torch.cat([self.recent, drawn])[-self.size :]
         self._note_when_seen(drawn)
-        self.steps, self.drawn, self.losses = [], [], []
+        self.forget()
         wrong_drawn, base = _mean(self.wrong.index_select(0, drawn)), _mean(self.wrong)
         probability = self.sampler.draw_probability()
         return {
