@@ -121,6 +121,8 @@ def test_what_failed_is_tried_again(tmp_path: Path, forked: None, capsys: pytest
     capsys.readouterr()
     assert bench(tmp_path / "out", f"uniform,{name}").dry_run() == DONE
     assert "failed when last tried: ValueError: still broken" in " ".join(capsys.readouterr().out.split())
+    assert bench(tmp_path / "out", f"uniform,{name}").run() == SOME_FAILED
+    assert "1 done" in " ".join(capsys.readouterr().out.split())
     (tmp_path / "broken").unlink()
     again = bench(tmp_path / "out", f"uniform,{name}")
     assert again.run() == DONE
