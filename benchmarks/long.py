@@ -29,7 +29,8 @@ from robuststream.reporting.report import write_report
 from robuststream.samplers.plb import PLB
 from robuststream.studies import load_study
 from robuststream.study import worker
-from robuststream.study.plan import plan, study_settings
+from robuststream.study.plan import plan
+from robuststream.study.planned import study_settings
 from robuststream.training.loop import Watch
 
 TINY = ("seeds=1", "scenarios=symmetric-40", "recipe.train_size=120", "recipe.evaluations=2", "budget=1", "recipe.model=mlp")

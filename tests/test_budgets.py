@@ -16,7 +16,8 @@ from robuststream.records import read_study
 from robuststream.reporting.report import context, render
 from robuststream.reporting.versus import tradeoff_rows
 from robuststream.studies import load_study
-from robuststream.study.plan import plan, study_settings
+from robuststream.study.plan import plan
+from robuststream.study.planned import study_settings
 from robuststream.training.loop import train
 
 SHARES = (0.25, 0.5, 1.0)

@@ -10,11 +10,13 @@ from rich.console import Console
 
 from robuststream import records
 from robuststream.config import Budget, Study
+from robuststream.reporting import figures as _matplotlib  # noqa: F401 (slow to import; here, while the nursery imports torch)
+from robuststream.reporting.report import write_report
+from robuststream.reporting.terminal import summary_table
 from robuststream.study import nursery
 from robuststream.study.execute import Executor
 from robuststream.study.live import LiveView, duration
-from robuststream.study.plan import PlannedRun, plan, study_settings, with_placebos
-from robuststream.study.preflight import estimate, preflight
+from robuststream.study.planned import PlannedRun, study_settings
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -23,13 +25,12 @@ class Bench:
     """One call of `bench`. Finished run folders are never touched, so nothing already computed is lost."""
 
     def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int, fail_fast: bool = False) -> None:
-        self.study, self.folder, self.command = with_placebos(study), folder, command
+        self.folder, self.command = folder, command
         self.console = Console(highlight=False, markup=False)
-        self.runs = plan(self.study, folder)
+        self.study, self.runs = nursery.ask(_lay_out, study, folder)
         self.to_do: list[PlannedRun] = []
         self.jobs = jobs or self._default_jobs()
         self.threads, self.fail_fast = threads, fail_fast
-        preflight(self.runs)
 
     def run(self) -> int:
         """Execute and report; the exit code says whether all is done (0), some failed (1), or it was interrupted (130)."""
@@ -70,7 +71,7 @@ class Bench:
             failure = records.read_failure(run.folder) if run.name in left else ""
             told = f" (failed when last tried: {failure})" if failure else ""
             self.console.print(f"{'to do  ' if run.name in left else 'done   '} {run.name}{told}", markup=False, soft_wrap=True)
-        seconds = estimate(self.to_do, self.jobs, self.threads)
+        seconds = nursery.ask(_estimate, self.to_do, self.jobs, self.threads)
         without = " and without the attacks at the end of each" if self.study.recipe.robust else ""
         self.console.print(
             f"{len(self.runs)} runs, {len(self.runs) - len(self.to_do)} done; the others take about "
@@ -108,9 +109,6 @@ class Bench:
         return failed, interrupts.count
 
     def _report(self) -> None:
-        from robuststream.reporting.report import write_report
-        from robuststream.reporting.terminal import summary_table
-
         path = write_report(
             self.folder,
             each=nursery.side_by_side,
@@ -124,6 +122,23 @@ class Bench:
     def _default_jobs(self) -> int:
         """One run per core; on a GPU one at a time, unless asked otherwise."""
         return 1 if self.runs[0].settings.device != "cpu" else nursery.cores()
+
+
+def _lay_out(study: Study, folder: Path) -> tuple[Study, list[PlannedRun]]:
+    """The study with its placebos, and its runs, which can be set up. Raises UserError where they cannot."""
+    from robuststream.study.plan import plan, with_placebos
+    from robuststream.study.preflight import preflight
+
+    study = with_placebos(study)
+    runs = plan(study, folder)
+    preflight(runs)
+    return study, runs
+
+
+def _estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float | None:
+    from robuststream.study.preflight import estimate
+
+    return estimate(runs, jobs, threads)
 
 
 class _Interrupts:

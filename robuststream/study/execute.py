@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from robuststream.errors import printable
 from robuststream.study import nursery
-from robuststream.study.plan import PlannedRun
-from robuststream.study.worker import Flag, work
+from robuststream.study.planned import PlannedRun
+
+if TYPE_CHECKING:
+    from robuststream.study.worker import Flag
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Executor:
     def _spawn(self) -> _Worker:
         nursery.warm(self._context)
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs, self._stop, self.threads), daemon=True)
+        process = self._context.Process(target=_work, args=(theirs, self._stop, self.threads), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -132,6 +134,12 @@ class Executor:
             worker.process.join(timeout=10)
             if worker.process.is_alive():
                 worker.process.kill()
+
+
+def _work(connection: Connection, stop: Flag, threads: int) -> None:
+    from robuststream.study.worker import work  # in its own process, where torch is imported already
+
+    work(connection, stop, threads)
 
 
 def _death(code: int | None) -> str:

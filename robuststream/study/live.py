@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robuststream.study.execute import Happening
-from robuststream.study.plan import PlannedRun
+from robuststream.study.planned import PlannedRun
 
 
 @dataclass

@@ -8,7 +8,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ MOST = 4
 """Processes that draw a report: it has some ten figures."""
 
 T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 
 def cores() -> int:
@@ -45,6 +48,20 @@ def warm(context: Any = None) -> None:
 
         with _deaf():
             forkserver.ensure_running()
+
+
+def ask(function: Callable[..., Answer], *given: object) -> Answer:
+    """`function(*given)`, which needs torch, in a process that has it: this one need not import it to know the answer.
+
+    What it raises is raised here. It is called here where torch is at hand, where there is no nursery, and where that
+    process did not live to answer.
+    """
+    context = processes()
+    if "torch" not in sys.modules and context.get_start_method() == "forkserver":
+        warm(context)
+        with suppress(BrokenProcessPool), ProcessPoolExecutor(1, context) as helper:
+            return helper.submit(function, *given).result()
+    return function(*given)
 
 
 def side_by_side(function: Callable[[T], object], items: Sequence[T]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,23 +12,7 @@ from robuststream.config import Plugin, Recipe, ResolvedPlugin, RunSettings, Stu
 from robuststream.contracts import Learner, Sampler, Scenario
 from robuststream.data.catalog import fingerprint
 from robuststream.errors import UserError
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run and where it lives."""
-
-    settings: RunSettings
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def finished(self) -> bool:
-        """With a result that is there to its end: one that a fault has cut short is computed again."""
-        return records.is_whole(self.folder / "result.json")
+from robuststream.study.planned import PlannedRun
 
 
 def plan(study: Study, folder: Path) -> list[PlannedRun]:
@@ -88,17 +70,6 @@ def _sources(recipe: Recipe) -> dict[str, str]:
     """What decides the numbers beside the settings: a third party's network, and data of the user's own."""
     found = {"model": registry.source("models", recipe.model), "data": fingerprint(recipe.data)}
     return {name: source for name, source in found.items() if source}
-
-
-def study_settings(study: Study, runs: list[PlannedRun], command: str) -> dict[str, Any]:
-    """What `study.json` says: the study as asked for, and the names of the runs that it consists of."""
-    asked = {key: value for key, value in study.model_dump().items() if value or key not in ("budgets", "placebos")}
-    return {
-        "rules": records.RULES,
-        **asked,
-        "command": command,
-        "runs": [run.name for run in runs],
-    }
 
 
 def resolve_device(device: str) -> str:

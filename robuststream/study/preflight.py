@@ -11,7 +11,7 @@ import torch
 from robuststream.config import RunSettings
 from robuststream.errors import UserError
 from robuststream.study.allocator import keep_memory
-from robuststream.study.plan import PlannedRun
+from robuststream.study.planned import PlannedRun
 from robuststream.training.loop import Stopped, Watch, train
 from robuststream.training.world import build_world
 

@@ -21,7 +21,8 @@ from robuststream import records
 from robuststream.config import RunSettings
 from robuststream.errors import UserError
 from robuststream.studies import load_study
-from robuststream.study.plan import PlannedRun, plan
+from robuststream.study.plan import plan
+from robuststream.study.planned import PlannedRun
 from robuststream.training.checkpoint import Checkpoints
 from robuststream.training.loop import train
 from robuststream.training.team import Processes

@@ -38,7 +38,7 @@ def _installation() -> dict[str, Any]:
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", ".")) if commit else None,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # plain: whoever reads a result needs no torch for it
         "numpy": numpy.__version__,
         "entropy": backend(),
         "platform": platform.platform(),

@@ -88,10 +88,10 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     )
     blueprint = Blueprint.of(recipe, splits.train)
     bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
-    if recipe.compile:
-        bare.warm_up(blueprint.dummy(), generators["dropout"], ready=not scenario.hostile)
     if sampler.reuses:
         require_reusable(recipe, bare, scenario.hostile or scenario.replays > 1, team.size if team else 1)
+    if recipe.compile:
+        bare.warm_up(blueprint.dummy(), generators["dropout"], ready=not scenario.hostile)
     ledger = Ledger(recipe.budget, blueprint.cost(), pool.size, lambda: clock.training)
     network = Metered(bare, ledger, clock, team or Team())
     probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
