@@ -34,7 +34,7 @@ class PoolProbe:
                 self.network(self.batches.plain(part, self.network.scale)[0], ready=True) for part in chunks(index, self.batches)
             ]
         self.network.train()
-        signals = Signals.of(index, self.batches.labels[index], torch.cat(logits))
+        signals = Signals.of(index, self.batches.labels.index_select(0, index), torch.cat(logits))
         self.asked.append((ledger.steps, index))
         clock.to(previous)
         return signals
