@@ -31,7 +31,7 @@ RATE = 1e-4  # so low that nothing is learned: the work of a step must not depen
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained and how. `fast` is bf16 and channels-last; the default is float32."""
+    """What is trained and how. `fast` is bf16; the default is float32."""
 
     model: str
     batch: int
@@ -39,6 +39,7 @@ class Task:
     width: int = 0  # of a convolutional network; 0 for its default
     augmented: bool = False
     fast: bool = False
+    channels_last: bool = True  # as our recipes for images of 28 pixels and more have it
     train_size: int | None = None
     stored: bool = False  # images in a memory-mapped file, drawn LOOKAHEAD steps ahead
 
@@ -62,7 +63,7 @@ class Task:
                 "schedule": "constant",
                 "batch_size": self.batch,
                 "precision": "bf16" if self.fast else "fp32",
-                "channels_last": self.fast,
+                "channels_last": self.channels_last,
                 "augment": Augment(crop=4 if self.augmented else 0, flip=self.augmented),
                 "budget": Budget(amount=1e12, unit="steps"),
             }
@@ -122,7 +123,7 @@ class Loops:
         optimizer = torch.optim.SGD(self.world.parameters, lr=recipe.lr, fused=True, **rules)
         network: nn.Module = precise.network  # pyright: ignore[reportAssignmentType]
         images, labels = self.world.train.plain(torch.arange(self.task.batch))
-        images = images.contiguous(memory_format=torch.channels_last if self.task.fast else torch.contiguous_format)
+        images = images.contiguous(memory_format=torch.channels_last if self.task.channels_last else torch.contiguous_format)
         computed: Callable[[], Any] = contextlib.nullcontext
         if self.task.fast:
             computed = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
@@ -197,7 +198,7 @@ class _Learner:
     """The network without our normalising layer, and torch's optimizer as its documentation shows it."""
 
     def __init__(self, task: Task, folder: Path) -> None:
-        bare = build_world(replace(task, fast=False, augmented=False).settings(folder)).bare
+        bare = build_world(replace(task, fast=False, channels_last=False, augmented=False).settings(folder)).bare
         self.network: nn.Module = bare.network[1].train()  # pyright: ignore[reportIndexIssue]
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=RATE, momentum=0.9, nesterov=True)
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 RULES = Rules(blocks=41, seconds=0.04, budget=150.0, least=31, repeats=100)
 QUICK_RULES = Rules(blocks=31, seconds=0.006, budget=0.8, least=7, repeats=4)
 
-MLP, CNN = Task("mlp", 128), Task("paper-cnn", 128, fast=True)
+MLP, CNN = Task("mlp", 128, channels_last=False), Task("paper-cnn", 128, fast=True)
 RESNET = Task("resnet18", 32, data="cifar10", width=64, augmented=True, fast=True)
 NARROW = replace(RESNET, width=8)
 
@@ -59,15 +59,15 @@ SMALL = Task("small-cnn", 128, train_size=EPOCH_SIZE)
 QUICK_LEDGERS = ((SMALL, True),)
 FULL_LEDGERS = ((SMALL, False), (replace(CNN, train_size=EPOCH_SIZE, fast=False), True))
 
-METHOD = """One thread; float32 or, where it says bf16, bf16 autocast with channels-last memory. Memory is kept as
-robuststream's workers keep it, for every arm alike. All arms of a cell run in one process and take turns, block by block; a
-figure is the median, over at least 31 rounds, of the ratio of two blocks of one round. A block counts only if its CPU time is
-at least 0.95 of its wall time. `uniform` and `PLB` are the function that robuststream's runs call for every step. The bare
-step is the floor: the same network in the same precision under torch's fused SGD, ten lines as its documentation writes them,
-on one batch that lies ready; ours takes the same steps to the bit, and calls torch's kernels without what is around them. The
-DataLoader loops are what people write: torchvision's data set with its PIL transforms in the same process, float32, a network
-and an optimizer of their own, the loss read at every step; with WeightedRandomSampler, sampler and loader are made anew after
-every update of the weights. Images are real where they are at hand."""
+METHOD = """One thread; float32 or, where it says bf16, bf16 autocast; convolutional networks in channels-last memory. Memory is
+kept as robuststream's workers keep it, for every arm alike. All arms of a cell run in one process and take turns, block by
+block; a figure is the median, over at least 31 rounds, of the ratio of two blocks of one round. A block counts only if its CPU
+time is at least 0.95 of its wall time. `uniform` and `PLB` are the function that robuststream's runs call for every step. The
+bare step is the floor: the same network in the same precision under torch's fused SGD, ten lines as its documentation writes
+them, on one batch that lies ready; ours takes the same steps to the bit, and calls torch's kernels without what is around them.
+The DataLoader loops are what people write: torchvision's data set with its PIL transforms in the same process, float32, a
+network (in torch's own memory format) and an optimizer of their own, the loss read at every step; with WeightedRandomSampler,
+sampler and loader are made anew after every update of the weights. Images are real where they are at hand."""
 
 
 def compare(task: Task, folder: Path, rules: Rules) -> dict[str, Timing]:

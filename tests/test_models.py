@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18 as torchvisions_resnet18
 
 from robuststream import registry
 from robuststream.errors import UserError
 from robuststream.models._build import build, parameters_of
-from robuststream.models._layers import Dropout, Normalise
+from robuststream.models._layers import Dropout, Flatten, Normalise
 
 GREY, COLOUR = (1, 8, 8), (3, 12, 10)
 SMALL: dict[str, dict[str, Any]] = {
@@ -130,8 +130,40 @@ def test_sizes(kind: str, settings: dict[str, Any], shape: tuple[int, int, int],
 def test_paper_cnn_is_the_papers() -> None:
     assert [module.p for module in make("paper-cnn").modules() if isinstance(module, Dropout)] == [0.25, 0.5]
     layers = [type(module).__name__ for module in make("paper-cnn")[1].modules() if not list(module.children())]
-    expected = "Conv2d ReLU Conv2d ReLU MaxPool2d Dropout Flatten Linear ReLU Dropout Linear"
+    expected = "Conv2d ReLU Conv2d MaxPool2d ReLU Dropout Flatten Linear ReLU Dropout Linear"
     assert layers == expected.split()
+
+
+def test_pooling_before_relu_changes_no_bit_of_the_papers_network() -> None:
+    ours = make("paper-cnn", (1, 12, 12))[1]
+    layers = list(ours.body)  # pyright: ignore[reportArgumentType]
+    papers = nn.Sequential(*layers[:3], layers[4], layers[3], *layers[5:])
+    images, found = torch.rand(16, 1, 12, 12, generator=torch.Generator().manual_seed(0)) - 0.5, []
+    for network in (ours, papers):
+        for layer in ours.modules():
+            if isinstance(layer, Dropout) and layer.generator is not None:
+                layer.generator.manual_seed(3)
+        logits = network(images)
+        found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), list(ours.parameters()))])
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["small-cnn", "paper-cnn"])
+def test_gradients_keep_the_format_of_channels_last_activations(kind: str) -> None:
+    """And are those of torch's format, to rounding."""
+    images, found = torch.rand(4, *COLOUR, generator=torch.Generator().manual_seed(0)), []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        network = make(kind, COLOUR).to(memory_format=memory)  # pyright: ignore[reportCallIssue]
+        network.eval()  # no dropout
+        seen: list[Tensor] = []
+        flatten = next(module for module in network.modules() if isinstance(module, Flatten))
+        flatten.register_forward_pre_hook(lambda _, given, seen=seen: given[0].register_hook(seen.append) and None)
+        network(images.contiguous(memory_format=memory)).logsumexp(1).sum().backward()
+        assert seen[0].is_contiguous(memory_format=memory)
+        found.append([parameter.grad for parameter in network.parameters()])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_resnet18_computes_what_torchvisions_does() -> None:

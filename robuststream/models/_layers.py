@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +65,24 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Flatten(nn.Flatten):
+    """(n, C, H, W) to (n, C H W), and the gradient back in the activations' own memory format.
+
+    torch's comes back in its own; beside channels-last activations every operation before this one then goes element by element.
+    """
+
+    def forward(self, activations: Tensor) -> Tensor:
+        return super().forward(activations) if activations.is_contiguous() else _ChannelsLast.apply(activations)  # pyright: ignore[reportReturnType]
+
+
+class _ChannelsLast(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, activations: Tensor) -> Tensor:
+        context.shape = activations.shape
+        return activations.flatten(1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient.view(context.shape).contiguous(memory_format=torch.channels_last)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from robuststream.models._layers import Count
+from robuststream.models._layers import Count, Flatten
 
 
 class SmallCnn(nn.Module):
@@ -21,7 +21,7 @@ class SmallCnn(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.Flatten(),
+            Flatten(),
             nn.Linear(2 * width * ((height + 1) // 2) * ((width_px + 1) // 2), num_classes),
         )
 
