@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+import robuststream.reporting.figures  # noqa: F401 (matplotlib: slow to import; here, while the nursery imports torch)
 from robuststream import records
 from robuststream.config import Budget, Study
-from robuststream.reporting import figures as _matplotlib  # noqa: F401 (slow to import; here, while the nursery imports torch)
 from robuststream.reporting.report import write_report
 from robuststream.reporting.terminal import summary_table
 from robuststream.study import nursery
