@@ -39,7 +39,7 @@ class Task:
     width: int = 0  # of a convolutional network; 0 for its default
     augmented: bool = False
     fast: bool = False
-    channels_last: bool = True  # as our recipes for images of 28 pixels and more have it
+    channels_last: bool = True  # as recipes for images of 28 pixels and more have it
     train_size: int | None = None
     stored: bool = False  # images in a memory-mapped file, drawn LOOKAHEAD steps ahead
 

@@ -74,6 +74,7 @@ def bench(
             with records.alone(folder):  # asked again when it counts; so far nobody has waited for torch
                 pass
         nursery.warm()
+        from robuststream.reporting import figures, report  # noqa: F401 -- slow to import too, and it is done beside torch
 
     from robuststream.study.bench import Bench
 

@@ -109,5 +109,5 @@ class SelectiveBackprop(Sampler):
 
 def _share_below(histories: Tensor, known: Tensor, loss: Tensor) -> Tensor:
     """(m,) share of the `known` losses in each row of (m, R) that are <= the (m,) loss; nan is not known."""
-    below = torch.le(histories, loss[:, None], out=torch.empty_like(histories, memory_format=torch.contiguous_format))
+    below = torch.le(histories, loss[:, None], out=histories.new_empty(histories.shape))
     return below.sum(1) / known  # counts as floats, exact up to 2^24: torch adds bools at a fifth of the speed

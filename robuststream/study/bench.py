@@ -8,11 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-import robuststream.reporting.figures  # noqa: F401 (matplotlib: slow to import; here, while the nursery imports torch)
 from robuststream import records
 from robuststream.config import Budget, Study
-from robuststream.reporting.report import write_report
-from robuststream.reporting.terminal import summary_table
 from robuststream.study import nursery
 from robuststream.study.execute import Executor
 from robuststream.study.live import LiveView, duration
@@ -109,6 +106,9 @@ class Bench:
         return failed, interrupts.count
 
     def _report(self) -> None:
+        from robuststream.reporting.report import write_report
+        from robuststream.reporting.terminal import summary_table
+
         path = write_report(
             self.folder,
             each=nursery.side_by_side,

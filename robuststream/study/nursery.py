@@ -20,7 +20,6 @@ MOST = 4
 """Processes that draw a report: it has some ten figures."""
 
 T = TypeVar("T")
-Answer = TypeVar("Answer")
 
 
 def cores() -> int:
@@ -50,7 +49,7 @@ def warm(context: Any = None) -> None:
             forkserver.ensure_running()
 
 
-def ask(function: Callable[..., Answer], *given: object) -> Answer:
+def ask(function: Callable[..., T], *given: object) -> T:
     """`function(*given)`, which needs torch, in a process that has it: this one need not import it to know the answer.
 
     What it raises is raised here. It is called here where torch is at hand, where there is no nursery, and where that

@@ -55,7 +55,7 @@ class PoolCompanion:
         logits = logits_of(self.network, self.batches, index)
         self._auxiliary.charge(self.cost, len(index), backward=False)
         self.clock.to(previous)
-        return Signals.of(index, self.batches.labels[index], logits)
+        return Signals.of(index, self.batches.labels.index_select(0, index), logits)
 
     def learn(self, index: Tensor, progress: float, weight: Tensor | None = None) -> Signals:
         """One optimizer step on the (n,) indices, augmented as in training, at the learning rate of `progress` in [0, 1]."""

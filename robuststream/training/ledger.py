@@ -172,8 +172,3 @@ class Metered(nn.Module):
         examples = images.shape[0] * (1 if kind == "probe" else self.team.size)
         self.ledger.charge(kind, examples, backward=torch.is_grad_enabled(), images_too=images.requires_grad)
         return self.network(images, ready)
-
-    def train(self, mode: bool = True) -> Metered:
-        self.__dict__["training"] = mode  # twice in every probe, so by the shortest way, as the network below does it
-        self.network.train(mode)
-        return self
