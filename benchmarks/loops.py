@@ -42,11 +42,13 @@ class Task:
     channels_last: bool = True  # as recipes for images of 28 pixels and more have it
     train_size: int | None = None
     stored: bool = False  # images in a memory-mapped file, drawn LOOKAHEAD steps ahead
+    device: str = "cpu"
+    compiled: bool = False  # on a GPU with CUDA graphs
 
     @property
     def name(self) -> str:
         width = f" width {self.width}" if self.width else ""
-        ways = {"crop and flip": self.augmented, "bf16": self.fast, "on disk": self.stored}
+        ways = {"crop and flip": self.augmented, "bf16": self.fast, "on disk": self.stored, "compiled": self.compiled}
         return ", ".join([f"{self.model}{width}, batch {self.batch}", *(way for way, so in ways.items() if so)])
 
     def settings(self, folder: Path) -> RunSettings:
@@ -64,12 +66,14 @@ class Task:
                 "batch_size": self.batch,
                 "precision": "bf16" if self.fast else "fp32",
                 "channels_last": self.channels_last,
+                "compile": self.compiled,
+                "cuda_graphs": self.compiled and self.device != "cpu",
                 "augment": Augment(crop=4 if self.augmented else 0, flip=self.augmented),
                 "budget": Budget(amount=1e12, unit="steps"),
             }
         )
         clean = nobody.model_copy(update={"label": "clean", "kind": "clean"})
-        return RunSettings(rules="benchmark", sampler=nobody, scenario=clean, recipe=recipe, seed=0, device="cpu")
+        return RunSettings(rules="benchmark", sampler=nobody, scenario=clean, recipe=recipe, seed=0, device=self.device)
 
 
 def images_of(name: str, folder: Path) -> str:
@@ -121,12 +125,11 @@ class Loops:
         precise, recipe = self.world.bare, self.run.recipe
         rules = {"momentum": recipe.momentum, "nesterov": True, "weight_decay": recipe.weight_decay}
         optimizer = torch.optim.SGD(self.world.parameters, lr=recipe.lr, fused=True, **rules)
-        network: nn.Module = precise.network  # pyright: ignore[reportAssignmentType]
-        images, labels = self.world.train.plain(torch.arange(self.task.batch))
-        images = images.contiguous(memory_format=torch.channels_last if self.task.channels_last else torch.contiguous_format)
-        computed: Callable[[], Any] = contextlib.nullcontext
-        if self.task.fast:
-            computed = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
+        network: Callable[[Tensor], Tensor] = precise.network  # pyright: ignore[reportAssignmentType]
+        if self.task.compiled:
+            network = torch.compile(network, mode="default" if self.task.device == "cpu" else "reduce-overhead")
+        images, labels = self.ready()
+        computed = self.computed
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)
@@ -136,6 +139,16 @@ class Loops:
             optimizer.step()
 
         return step
+
+    def ready(self) -> tuple[Tensor, Tensor]:
+        """One mini-batch on the device, in the network's memory format."""
+        images, labels = self.world.train.plain(torch.arange(self.task.batch, device=self.task.device))
+        layout = torch.channels_last if self.task.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout), labels
+
+    def computed(self) -> Any:
+        """The context of a forward pass in the task's precision."""
+        return torch.autocast(self.task.device, dtype=torch.bfloat16) if self.task.fast else contextlib.nullcontext()
 
     def probe(self) -> Step:
         """A forward pass without gradient over one mini-batch, as samplers pay for it."""

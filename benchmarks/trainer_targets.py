@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from harness.measure import Timing
-from harness.targets import Figure, Target, target
+from harness.targets import AtLeast, Figure, Target, target
 from ledgers import REUSING, SELECTIVE, Ledgers
 from loops import Task
 from rates import Share
@@ -16,31 +15,6 @@ OURS = ("uniform", "PLB")
 BARE, LOADER, WEIGHTED = "bare step", "DataLoader", "DataLoader + WeightedRandomSampler"
 
 Steps = Mapping[Task, Mapping[str, Timing]]
-
-
-@dataclass(frozen=True)
-class AtLeast(Target):
-    """A target from below: the worst figure is the smallest."""
-
-    @property
-    def worst(self) -> Figure | None:
-        return min(self.figures, key=lambda figure: figure.value / figure.limit, default=None)
-
-    @property
-    def verdict(self) -> str:
-        if self.worst is None:
-            return f"not measured: {self.reason}"
-        return "met" if self.worst.value >= self.worst.limit else "NOT MET"
-
-    def line(self) -> str:
-        if self.worst is None:
-            return f"{self.name}: {self.verdict}"
-        worst, met = self.worst, sum(figure.value >= figure.limit for figure in self.figures)
-        partly = f"; not measured: {self.reason}" if self.reason else ""
-        return (
-            f"{self.name}: worst {worst.value:.4g}{self.unit} ({worst.where}), target >= {worst.limit:g}{self.unit}, "
-            f"{self.verdict} (in {met} of {len(self.figures)} cells{partly})"
-        )
 
 
 def targets(

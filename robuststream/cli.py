@@ -50,7 +50,7 @@ def bench(
     study: Annotated[str, typer.Argument(help="a shipped study's name, or a file.yaml of your own")],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="where results go (default: reports/STUDY)")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU one)")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU so if small)")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="threads of each run; part of what makes bits repeat")] = 1,
     timed: Annotated[bool, typer.Option("--timed", help="one run at a time, so that seconds may be quoted")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first run that fails, saving the others")] = False,
@@ -92,7 +92,7 @@ def tune(
     trial_seeds: Annotated[int, typer.Option(min=1, help="seeds of every trial; none of them is among the study's")] = 2,
     search: Annotated[Literal["random", "tpe"], typer.Option(help="how settings are suggested; tpe needs optuna")] = "random",
     out: Annotated[Path | None, typer.Option(help="where results go (default: reports/STUDY-tuning)")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU one)")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="runs side by side (0: one per core; on a GPU so if small)")] = 0,
 ) -> None:
     """Give every sampler the same number of trials, chosen on validation; write the tuned study, and what the tuning cost."""
     from robuststream import registry

@@ -72,7 +72,8 @@ class Plugin(_MaybePlacebo):
 class Augment(_Strict):
     """Drawn anew for every presented example, repeats included."""
 
-    crop: int = Field(0, ge=0, le=16, description="pixels of zero padding around a random crop of the original size")
+    crop: int = Field(0, ge=0, le=16, description="pixels of padding around a random crop of the original size")
+    border: Literal["zeros", "reflect"] = _switch("zeros", description="what the padding shows: nothing, or the image reflected")
     flip: bool = Field(False, description="mirror left-right with probability 1/2")
     alternate: bool = _switch(False, description="with flip: an example is mirrored every second time, the first at random")
 
@@ -121,8 +122,10 @@ class Recipe(_Strict):
     model_settings: dict[str, Any] = {}
     optimizer: Literal["sgd", "adadelta", "adamw", "muon"] = "sgd"
     lr: float = Field(gt=0, allow_inf_nan=False)
-    plain_lr_factor: float = _switch(1.0, gt=0, description="rate of what is no filter bank or hidden matrix, over lr; Muon only")
+    plain_lr_factor: float = _switch(1.0, gt=0, description="rate of what is no filter bank or matrix, over lr; Muon only")
+    last_lr_factor: float | None = _switch(None, gt=0, description="rate of the last layer, over lr; Muon only; null: as plain")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov; SGD and Muon only")
+    plain_momentum: float | None = _switch(None, ge=0, lt=1, description="of what Muon leaves to SGD; null: momentum")
     rho: float = Field(0.9, gt=0, lt=1, description="decay of the running averages; Adadelta only")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -139,6 +142,9 @@ class Recipe(_Strict):
     probe_mode: Literal["eval", "train"] = "eval"
     budget: Annotated[Budget, BeforeValidator(_budget)]
     evaluations: int = Field(20, ge=2, le=1000, description="evaluations, evenly over the budget")
+    views: Literal["plain", "mirrored", "shifted"] = _switch(
+        "plain", description="what accuracies average over: the image; its mirror too; both shifted by a pixel as well"
+    )
     robust: Robust | None = _switch(None, description="accuracy under attack at the end of every run; null measures none")
 
     @field_validator("data", "model")

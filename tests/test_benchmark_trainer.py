@@ -19,9 +19,9 @@ sys.path.insert(0, str(FOLDER))  # where a script finds its neighbours
 import trainer
 from harness import measure, report
 from harness.measure import Rules, Timing
-from harness.targets import Figure
+from harness.targets import AtLeast, Figure
 from loops import Loops, Task
-from trainer_targets import BARE, LOADER, WEIGHTED, AtLeast
+from trainer_targets import BARE, LOADER, WEIGHTED
 
 from robuststream.data.load import FOLDER_VARIABLE
 from robuststream.samplers.plb import PLB

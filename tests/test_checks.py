@@ -137,6 +137,7 @@ WAITING: dict[str, Callable[[], Any]] = {
     "mask": lambda: X[MASK],
     "mask of a column": lambda: X[None][:, MASK],
     "write by mask": lambda: X.clone().__setitem__(MASK, 0.0),
+    "write a number by index": lambda: X.clone().__setitem__(INDEX, 3.0),
     "nonzero": lambda: MASK.nonzero(),
     "where": lambda: torch.where(MASK),
     "masked_select": lambda: X.masked_select(MASK),
@@ -151,6 +152,8 @@ WAITING: dict[str, Callable[[], Any]] = {
 FREE: dict[str, Callable[[], Any]] = {
     "gather": lambda: X[INDEX],
     "where": lambda: torch.where(MASK, X, 0.0),
+    "write by index": lambda: X.clone().__setitem__(INDEX, X),
+    "fill by index": lambda: X.clone().index_fill_(0, INDEX, 3.0),
     "masked_fill": lambda: X.masked_fill(MASK, 0.0),
     "repeats": lambda: INDEX.repeat_interleave(INDEX, output_size=28),
     "even repeats": lambda: INDEX.repeat_interleave(2),

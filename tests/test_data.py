@@ -362,14 +362,14 @@ def random_split(channels: int, height: int = 7, width: int = 5, size: int = 9) 
     return Split(images, torch.arange(size) % 3, torch.arange(size), 3, "random", size)
 
 
-def twin(split: Split, index: torch.Tensor, crop: int, flip: bool, generator: torch.Generator) -> np.ndarray:
+def twin(split: Split, index: torch.Tensor, crop: int, flip: bool, generator: torch.Generator, mode: str) -> np.ndarray:
     """One example after the other: pad, mirror, crop, divide. Draws the same numbers: offsets, then mirrors."""
     offsets = torch.randint(0, 2 * crop + 1, (2, len(index)), generator=generator).numpy()
     mirrored = torch.randint(0, 2, (len(index),), generator=generator).numpy() if flip else np.zeros(len(index))
     height, width = split.images.shape[2:]
     found = []
     for place, i in enumerate(index.tolist()):
-        padded = np.pad(split.images[i].numpy(), ((0, 0), (crop, crop), (crop, crop)))
+        padded = np.pad(split.images[i].numpy(), ((0, 0), (crop, crop), (crop, crop)), mode)  # pyright: ignore
         top, left = offsets[:, place]
         turned = padded[:, :, ::-1] if mirrored[place] else padded
         found.append(turned[:, top : top + height, left : left + width].astype(np.float32) / np.float32(255))
@@ -377,15 +377,16 @@ def twin(split: Split, index: torch.Tensor, crop: int, flip: bool, generator: to
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
 @pytest.mark.parametrize(("crop", "flip"), [(0, False), (2, False), (0, True), (2, True)])
-def test_batches_are_those_of_the_slow_twin(channels: int, crop: int, flip: bool) -> None:
+def test_batches_are_those_of_the_slow_twin(channels: int, crop: int, flip: bool, mode: str) -> None:
     split = random_split(channels)
-    batches = Batches(split, crop=crop, flip=flip, generator=torch.Generator().manual_seed(5))
+    batches = Batches(split, crop=crop, reflect=mode == "reflect", flip=flip, generator=torch.Generator().manual_seed(5))
     numbers = torch.Generator().manual_seed(5)
     for seed in range(20):
         index = torch.randint(0, 9, (16,), generator=torch.Generator().manual_seed(seed))  # with repeats
         images, labels = batches.fetch(index)
-        np.testing.assert_array_equal(images.numpy(), twin(split, index, crop, flip, numbers))
+        np.testing.assert_array_equal(images.numpy(), twin(split, index, crop, flip, numbers, mode))
         assert torch.equal(labels, split.labels[index])
         plain, labels = batches.plain(index)
         np.testing.assert_array_equal(plain.numpy(), split.images[index].numpy().astype(np.float32) / np.float32(255))
@@ -397,14 +398,14 @@ def test_batches_are_those_of_the_slow_twin(channels: int, crop: int, flip: bool
 @pytest.mark.skipif(not list(Path(_native.__file__).parent.glob("_fetch*.so")), reason="the native fetch is not built")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("planar", [False, True])
-@pytest.mark.parametrize("crop", [0, 1, 6])  # 6: wider than the image
-def test_the_native_fetch_has_the_bits_of_pure_torch(crop: int, planar: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("crop", "reflect"), [(0, False), (1, False), (6, False), (1, True), (3, True)])  # 6: above a width
+def test_the_native_fetch_has_the_bits_of_pure_torch(crop: int, reflect: bool, planar: bool, dtype: torch.dtype) -> None:
     """Gather, crop, mirror, normalise, round: in one pass as in torch's many, repeats and both memory formats included."""
     for channels in (1, 2, 3):
         split = random_split(channels)
         scale = Scale(torch.full((channels, 1, 1), 0.31), torch.full((channels, 1, 1), 0.27), dtype, planar)
         made = [
-            Batches(split, crop=crop, flip=True, generator=torch.Generator().manual_seed(3), native=native)
+            Batches(split, crop=crop, reflect=reflect, flip=True, generator=torch.Generator().manual_seed(3), native=native)
             for native in (True, False)
         ]
         assert made[0]._native is not None

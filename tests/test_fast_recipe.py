@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from _runs import without_time
+from _runs import settings, without_time
 from robuststream import records
 from robuststream.config import RunSettings
 from robuststream.contracts import Split
@@ -18,9 +20,11 @@ from robuststream.data.batches import Batches
 from robuststream.models._whitening import Whitening, patch_covariance
 from robuststream.studies import load_study
 from robuststream.study.plan import plan
+from robuststream.training.evaluation import logits_of
 from robuststream.training.loop import Stopped, Watch, train
-from robuststream.training.muon import Muon, orthogonalise
-from robuststream.training.optimizers import set_learning_rate
+from robuststream.training.muon import orthogonalise
+from robuststream.training.optimizers import build_optimizer, set_learning_rate
+from robuststream.training.world import build_world
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
@@ -44,29 +48,68 @@ def quintic(matrix: np.ndarray, steps: int) -> np.ndarray:
 
 
 def test_muon_is_its_slow_twin() -> None:
-    """Filters are normalised and move along the polynomial of their momentum; a bias and the last layer by Nesterov SGD."""
-    rng, lr, beta = np.random.default_rng(0), 0.1, 0.6
-    start = {"filters": rng.normal(size=(4, 2, 3, 3)), "bias": rng.normal(size=4), "last": rng.normal(size=(3, 4))}
-    parameters = {name: torch.from_numpy(value).float().requires_grad_() for name, value in start.items()}
-    plain = [parameters["last"]]
-    optimizer = Muon(parameters.values(), lr=lr, momentum=beta, weight_decay=0.01, plain=plain, plain_factor=0.5)
-    twin, average = dict(start), {name: np.zeros_like(value) for name, value in start.items()}
-    for _ in range(4):
-        set_learning_rate(optimizer, lr)
-        gradients = {name: rng.normal(size=value.shape) for name, value in start.items()}
-        for name, parameter in parameters.items():
-            parameter.grad = torch.from_numpy(gradients[name]).float()
-            g = gradients[name] + (0.0 if name == "filters" else 0.01 * twin[name])
-            average[name] = beta * average[name] + g
-            step = g + beta * average[name]
-            if name == "filters":
-                normal = twin[name] * (2.0 / np.linalg.norm(twin[name]))
-                twin[name] = normal - lr * quintic(step.reshape(4, -1), 3).reshape(step.shape)
+    """Filters are normalised and move along the polynomial of their momentum; a bias and the last layer by Nesterov SGD, at rates
+    and with a momentum of their own, and with one decay."""
+    rng, lr, beta, plain_beta = np.random.default_rng(0), 0.1, 0.6, 0.8
+    factors, decay = {"0.bias": 0.5, "2.weight": 3.0}, 0.01
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(4, 3, bias=False))
+    own = {"optimizer": "muon", "momentum": beta, "plain_momentum": plain_beta, "lr": lr, "weight_decay": decay}
+    recipe = settings().recipe.model_copy(update={**own, "plain_lr_factor": 0.5, "last_lr_factor": 3.0})
+    optimizer = build_optimizer(recipe, network)
+    twin = {name: parameter.detach().double().numpy() for name, parameter in network.named_parameters()}
+    average = {name: np.zeros_like(value) for name, value in twin.items()}
+    for rate in (lr, 0.7 * lr, 0.1 * lr):
+        set_learning_rate(optimizer, rate)
+        for name, parameter in network.named_parameters():
+            gradient = rng.normal(size=parameter.shape)
+            parameter.grad = torch.from_numpy(gradient).float()
+            plain = name in factors
+            g = gradient + (decay / factors[name] * twin[name] if plain else 0.0)
+            momentum = plain_beta if plain else beta
+            average[name] = momentum * average[name] + g
+            step = g + momentum * average[name]
+            if plain:
+                twin[name] = twin[name] - rate * factors[name] * step
             else:
-                twin[name] = twin[name] - lr * 0.5 * step
+                normal = twin[name] * (2.0 / np.linalg.norm(twin[name]))
+                twin[name] = normal - rate * quintic(step.reshape(4, -1), 3).reshape(step.shape)
         optimizer.step()
-    for name, parameter in parameters.items():
+    for name, parameter in network.named_parameters():
         np.testing.assert_allclose(parameter.detach().numpy(), twin[name], atol=2e-5)
+
+
+def test_a_companion_of_another_architecture_has_one_rate_for_all_its_layers(tmp_path: Path) -> None:
+    """Rates of single layers are chosen for the recipe's own network: at 442 times the rate an MLP's biases would blow up."""
+    world = build_world(fast(tmp_path, "cpu", *PLAIN, "recipe.plain_lr_factor=442"))
+    factors = {
+        model: {group.get("lr_factor", 1.0) for group in world.probe.companion(model).optimizer.param_groups}
+        for model in ("", "mlp")
+    }
+    assert factors[""] > {442.0}
+    assert factors["mlp"] == {1.0}
+
+
+@pytest.mark.parametrize("views", ["plain", "mirrored", "shifted"])
+def test_views_are_averaged_as_the_slow_twin_does(views: str) -> None:
+    images = torch.rand((3, 2, 5, 4), generator=torch.Generator().manual_seed(0))
+    weight = np.random.default_rng(0).normal(size=(2 * 5 * 4, 6))
+
+    class Linear(SimpleNamespace):
+        def __call__(self, shown: torch.Tensor, ready: bool) -> torch.Tensor:
+            assert ready
+            return shown.flatten(1) @ torch.from_numpy(weight).float()
+
+    split = SimpleNamespace(plain=lambda index, scale: (images[index], None), example_size=40)
+    network = Linear(scale=None, eval=lambda: None, train=lambda: None)
+    found = logits_of(network, split, torch.arange(3), views)  # pyright: ignore[reportArgumentType]
+    for one, logits in zip(images.numpy(), found.numpy(), strict=True):
+        around = np.pad(one, ((0, 0), (1, 1), (1, 1)), "reflect")
+        straight = {"plain": [one], "mirrored": [one, one[..., ::-1]]}
+        shifted = [around[:, at : at + 5, at : at + 4] for at in (0, 2)]
+        answers = [np.mean([v.flatten() @ weight for v in straight.get(views, straight["mirrored"])], axis=0)]
+        if views == "shifted":
+            answers += [np.mean([v.flatten() @ weight for s in shifted for v in (s, s[..., ::-1])], axis=0)]
+        np.testing.assert_allclose(logits, np.mean(answers, axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_whitened_patches_are_uncorrelated() -> None:

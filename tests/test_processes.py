@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from _runs import SMALL
 from robuststream import records
@@ -44,6 +45,19 @@ def test_two_processes_are_one_on_the_union_of_their_slices(tmp_path: Path) -> N
         for figure in ("validation_loss", "train_loss", "concordance", "ess"):
             known = theirs[figure] is not None
             assert ours[figure] == (pytest.approx(theirs[figure], rel=2e-3) if known else None), figure
+
+
+def test_batch_norms_see_the_mini_batch_of_all_processes(tmp_path: Path) -> None:
+    """Those of a slice would be others than those of the whole; here they agree to rounding, and so does what is learned."""
+    words = ("recipe.model=resnet18", "recipe.model_settings.width=2", "recipe.evaluations=2", "budget=1")
+    (run,) = plan(load_study(WORDS[0], [*WORDS[1:], *words]), tmp_path / "alone")
+    run.folder.mkdir(parents=True)
+    train(run.settings, run.folder)
+    said = torchrun(tmp_path / "two", *words)
+    assert said.returncode == 0, said.stderr
+    networks = [torch.load(next((tmp_path / name).glob("runs/*/network.pt")), weights_only=True) for name in ("alone", "two")]
+    for name, value in networks[0].items():
+        torch.testing.assert_close(networks[1][name], value, rtol=2e-3, atol=2e-4, msg=lambda told, name=name: f"{name}: {told}")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:

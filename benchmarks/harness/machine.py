@@ -22,10 +22,10 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def machine(contenders: Iterable[type[Contender]]) -> dict[str, Any]:
+def machine(contenders: Iterable[type[Contender]], device: str = "cpu") -> dict[str, Any]:
     """What a reader needs to know to judge or repeat the numbers."""
     return {
-        **provenance(torch.device("cpu")),
+        **provenance(torch.device(device)),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * PAGE / 1e9, 1),

@@ -80,6 +80,8 @@ class _Methods(TorchFunctionMode):
             self.waits.record(READING_METHODS[name])
         elif name == "to" and "cpu" in (*args[1:2], kwargs.get("device")):
             self.waits.record('Tensor.to("cpu")')
+        elif name == "__setitem__" and isinstance(args[2], (int, float)) and _by_tensor(args[1]):
+            self.waits.record("a number is assigned to places that a tensor names, and copied there (index_fill_ does not wait)")
         elif name == "tensor" and isinstance(args[0], (list, tuple)) and any(isinstance(part, Tensor) for part in args[0]):
             self.waits.record("torch.tensor of tensors (torch.stack does not wait)")
         elif name in CHECKED_ON_CPU_ONLY and not (name == "one_hot" and len(args) + len(kwargs) < 2):
@@ -114,6 +116,10 @@ def _reading(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         free = replacement and count != 1
         return "" if free else "multinomial without replacement or of one (it checks its input on the host)"
     return READING_OPERATORS.get(name, "")
+
+
+def _by_tensor(index: Any) -> bool:
+    return any(isinstance(part, Tensor) for part in (index if isinstance(index, tuple) else (index,)))
 
 
 def _is_mask(part: Any) -> bool:

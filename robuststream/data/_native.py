@@ -24,6 +24,7 @@ class _Source(ctypes.Structure):
         ("height", ctypes.c_int64),
         ("width", ctypes.c_int64),
         ("crop", ctypes.c_int64),
+        ("reflect", ctypes.c_int64),
         ("planar", ctypes.c_int64),
         ("rows", ctypes.c_void_p),
         ("asking", ctypes.c_int64),
@@ -45,7 +46,7 @@ def load_library(folder: Path = Path(__file__).parent) -> ctypes.CDLL:
 class NativeFetch:
     """Examples of a split in memory by index, in one pass; as `Batches` does it without, to the bit."""
 
-    def __init__(self, split: Split, images: Tensor, crop: int, rows: Tensor | None = None) -> None:
+    def __init__(self, split: Split, images: Tensor, crop: int, reflect: bool, rows: Tensor | None = None) -> None:
         """`images` (N, H, W, C) uint8, in this order of memory; `rows` (N,) int64 says where each example's lies, None: in order.
 
         Raises UserError where there is no library.
@@ -54,7 +55,7 @@ class NativeFetch:
         self._kept = (images, rows)  # own the memory that the addresses below point to
         _, self.height, self.width, self.channels = images.shape
         self.labels = split.labels.contiguous()
-        sizes = (len(self.labels), self.channels, self.height, self.width, crop)
+        sizes = (len(self.labels), self.channels, self.height, self.width, crop, reflect)
         where = 0 if rows is None else rows.data_ptr()
         self._sources = {planar: _Source(images.data_ptr(), *sizes, planar, where, 0, -1) for planar in (False, True)}
         self._addresses = {planar: ctypes.addressof(source) for planar, source in self._sources.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robuststream.contracts import Split
 from robuststream.data._native import NativeFetch
@@ -17,7 +17,7 @@ class Batches:
     """Fetches examples of a split by index, each presented example augmented anew.
 
     Images lie in memory row by row, pixel by pixel (NHWC). On a CPU a pass in C does everything at once, where it is built.
-    Elsewhere images are padded with zeros, and with `flip` there a second time, mirrored. Whole images are gathered first, each
+    Elsewhere images are padded, and with `flip` there a second time, mirrored. Whole images are gathered first, each
     a run of bytes that memory delivers fast; a row of a cropped image is W * C bytes in succession wherever it begins, so
     cropping is a second gather of n * H short runs, from the caches. Both ways give the same bits.
     """
@@ -27,13 +27,15 @@ class Batches:
         split: Split,
         *,
         crop: int = 0,
+        reflect: bool = False,
         flip: bool = False,
         alternate: bool = False,
         generator: torch.Generator | None = None,
         native: bool = True,
         rows: Tensor | None = None,
     ) -> None:
-        """`crop` pixels of zero padding on every side; `generator`, on the split's device, is used for augmentation alone.
+        """`crop` pixels of padding on every side, zeros or with `reflect` the image reflected at its border; `generator`, on the
+        split's device, is used for augmentation alone.
 
         With `alternate` an example is mirrored every second time that it is presented, the first time at random. `rows` (N,)
         int64 says where each example's image lies among those of the split, None: in order; for the pass in C alone.
@@ -45,7 +47,10 @@ class Batches:
         self.num_classes = split.num_classes
         self.size, self.channels, self.height, self.width = split.images.shape
         self.example_size = self.channels * self.height * self.width  # bytes
-        self.crop, self.flip, self.generator = crop, flip, generator
+        if reflect and crop >= min(self.height, self.width):
+            size = f"{self.height} x {self.width}"
+            raise UserError(f"recipe.augment.crop={crop} is not possible with border=reflect on {size} images (allowed: less)")
+        self.crop, self.reflect, self.flip, self.generator = crop, reflect, flip, generator
         self.turned: Tensor | None = None  # (N,) int64, 1 where the next presentation is mirrored
         if flip and alternate:
             self.turned = torch.randint(0, 2, (self.size,), generator=generator, device=split.labels.device)
@@ -54,7 +59,7 @@ class Batches:
         self._native: NativeFetch | None = None
         if native and images.is_cpu and type(images) is Tensor:
             with suppress(UserError):  # not built: pure torch does its work
-                self._native = NativeFetch(split, images, crop, rows)
+                self._native = NativeFetch(split, images, crop, reflect, rows)
         self._padded = self._pad(images) if self.augments and self._native is None else None
         self._down = torch.arange(self.height, device=images.device) * ((self.width + 2 * crop) * self.channels)
 
@@ -109,12 +114,12 @@ class Batches:
 
     def _pad(self, images: Tensor) -> Tensor:
         """(N or 2 N, bytes) the padded images, then their mirrors."""
-        down, across = (slice(self.crop, self.crop + length) for length in (self.height, self.width))
-        padded = (self.height + 2 * self.crop, self.width + 2 * self.crop, self.channels)
-        memory = images.new_zeros((self.size * (2 if self.flip else 1), *padded))
-        memory[: self.size, down, across] = images
-        if self.flip:
-            memory[self.size :, down, across] = images.flip(2)
+        both = torch.cat([images, images.flip(2)]) if self.flip else images
+        if self.reflect:
+            down, across = (_reflected(length, self.crop, images.device) for length in (self.height, self.width))
+            memory = both.index_select(1, down).index_select(2, across)
+        else:
+            memory = nn.functional.pad(both, (0, 0, *(self.crop,) * 4))
         return memory.view(len(memory), -1)
 
     def _pixels(self, rows: Tensor) -> Tensor:
@@ -122,3 +127,9 @@ class Batches:
         if self.channels == 1:
             return rows.view(-1, 1, self.height, self.width)
         return rows.view(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
+
+
+def _reflected(length: int, crop: int, device: torch.device) -> Tensor:
+    """(length + 2 crop,) which pixel stands where, as in 2 1 | 0 1 2 3 | 2 1."""
+    inside = torch.arange(-crop, length + crop, device=device).abs()
+    return torch.minimum(inside, 2 * (length - 1) - inside)

@@ -13,7 +13,8 @@
 typedef struct {
     const uint8_t *images; /* (N, height, width, channels) */
     int64_t size, channels, height, width;
-    int64_t crop;   /* zeros around an image, in pixels; they are not in memory */
+    int64_t crop;   /* pixels around an image; they are not in memory */
+    int64_t reflect; /* what they are: the image reflected, else zeros */
     int64_t planar; /* the answer lies in memory as (n, channels, height, width), else as images do */
     const int64_t *rows; /* (N,) where an example's image lies in memory, or null: where its number says */
     int64_t asking; /* mini-batches for which the system is still asked to read ahead */
@@ -41,6 +42,12 @@ static inline __attribute__((always_inline)) void NAME(const T *restrict table, 
             out[c * plane + x * step] = table[256 * c];                                                                       \
 }
 
+/* The pixel of 0..length-1 that stands at a place up to length-1 outside. */
+static inline int64_t reflected(int64_t at, int64_t length) {
+    at = at < 0 ? -at : at;
+    return at < length ? at : 2 * (length - 1) - at;
+}
+
 #define FETCH(NAME, ROW, T)                                                                                                   \
 static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t *drawn, const T *table, T *out) {            \
     int64_t width = s->width, height = s->height, channels = s->channels, bytes = height * width * channels;                  \
@@ -59,13 +66,13 @@ static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t
         int64_t down = drawn ? drawn[i] - s->crop : 0, shift = drawn ? drawn[n + i] - s->crop : 0;                            \
         int64_t mirrored = drawn ? drawn[2 * n + i] : 0, along = mirrored ? -channels : channels;                             \
         for (int64_t y = 0; y < height; y++, out += width * step) {                                                           \
-            int64_t inside = y + down >= 0 && y + down < height;                                                              \
+            int64_t row = s->reflect ? reflected(y + down, height) : y + down, inside = row >= 0 && row < height;             \
             int64_t first = !inside ? width : shift < 0 ? -shift : 0;                                                         \
             int64_t last = !inside ? width : shift > 0 ? width - shift : width;                                               \
             first = first > width ? width : first;                                                                            \
             last = last < first ? first : last;                                                                               \
             int64_t begin = mirrored ? width - 1 - first - shift : first + shift;                                             \
-            const uint8_t *from = image + ((y + down) * width + begin) * channels;                                            \
+            const uint8_t *from = image + (row * width + begin) * channels;                                                   \
             if (channels == 1 && !mirrored)                                                                                   \
                 ROW(table, from, 1, out, first, last, width, 1, 1, 1);                                                        \
             else if (channels == 1)                                                                                           \
@@ -76,6 +83,12 @@ static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t
                 ROW(table, from, along, out, first, last, width, 3, plane, 1);                                                \
             else                                                                                                              \
                 ROW(table, from, along, out, first, last, width, channels, plane, step);                                      \
+            for (int64_t x = first ? 0 : last; s->reflect && x < width; x = x + 1 == first ? last : x + 1) {                  \
+                int64_t at = reflected(x + shift, width);                                                                     \
+                const uint8_t *pixel = image + (row * width + (mirrored ? width - 1 - at : at)) * channels;                   \
+                for (int64_t c = 0; c < channels; c++)                                                                        \
+                    out[c * plane + x * step] = table[256 * c + pixel[c]];                                                    \
+            }                                                                                                                 \
         }                                                                                                                     \
         out += s->planar ? (channels - 1) * plane : 0;                                                                        \
     }                                                                                                                         \

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
@@ -80,11 +80,18 @@ class StoredBatches:
     """As `Batches`, of a split whose images are on disk: `ahead` begins to read a mini-batch, `fetch` waits for its end."""
 
     def __init__(
-        self, split: Split, *, crop: int = 0, flip: bool = False, generator: torch.Generator | None = None, native: bool = True
+        self,
+        split: Split,
+        *,
+        crop: int = 0,
+        reflect: bool = False,
+        flip: bool = False,
+        generator: torch.Generator | None = None,
+        native: bool = True,
     ) -> None:
         assert split.stored is not None
         self.split, self.labels, self.num_classes, self._stored = split, split.labels, split.num_classes, split.stored
-        self.crop, self.flip, self.generator, self.native = crop, flip, generator, native
+        self.crop, self.reflect, self.flip, self.generator, self.native = crop, reflect, flip, generator, native
         self.example_size = prod(split.images.shape[1:])  # bytes
         self.turned: Tensor | None = None  # flips do not alternate here
         self._readers = ThreadPoolExecutor(READERS, "robuststream-reader")
@@ -92,8 +99,23 @@ class StoredBatches:
 
     def ahead(self, index: Tensor) -> None:
         """Begin to read (n,) examples. Whoever asks for several fetches them in the same order."""
-        rows = self.split.rows[index].cpu()
-        self._reading.append((index, [self._readers.submit(self._read, part) for part in rows.chunk(READERS)]))
+        read, rows = self._read, self.split.rows[index]
+        if rows.is_cuda:
+            rows, read = self._following(rows)
+        self._reading.append((index, [self._readers.submit(read, part) for part in rows.chunk(READERS)]))
+
+    def _following(self, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Rows that are on their way from the device, and how to read them: what drew them stands behind the last step, and the
+        readers wait for it so that nobody else has to."""
+        here, there = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True), torch.cuda.Event()
+        here.copy_(rows, non_blocking=True)
+        there.record()
+
+        def read(part: Tensor) -> Tensor:
+            there.synchronize()
+            return self._read(part)
+
+        return here, read
 
     def fetch(self, index: Tensor, scale: Scale = UNIT) -> tuple[Tensor, Tensor]:
         """See `Batches.fetch`."""
@@ -117,7 +139,7 @@ class StoredBatches:
         """The examples that were read, as a small pool in memory."""
         images = torch.cat([part.to(self.labels.device, non_blocking=True) for part in parts]).permute(0, 3, 1, 2)
         small = replace(self.split, images=images, labels=self.labels[index], rows=self.split.rows[index], stored=None)
-        return Batches(small, crop=crop, flip=flip, generator=self.generator, native=self.native)
+        return Batches(small, crop=crop, reflect=self.reflect, flip=flip, generator=self.generator, native=self.native)
 
 
 class MappedBatches(Batches):
@@ -126,11 +148,19 @@ class MappedBatches(Batches):
     What is drawn ahead the system reads meanwhile, without a thread of ours: to hand one a mini-batch costs more than to copy it.
     """
 
-    def __init__(self, split: Split, *, crop: int = 0, flip: bool = False, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        *,
+        crop: int = 0,
+        reflect: bool = False,
+        flip: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Of a split for which this is `possible`."""
         assert isinstance(split.stored, Mapped)
         whole = replace(split, images=torch.from_numpy(split.stored.array).permute(0, 3, 1, 2), stored=None)
-        super().__init__(whole, crop=crop, flip=flip, generator=generator, rows=split.rows)
+        super().__init__(whole, crop=crop, reflect=reflect, flip=flip, generator=generator, rows=split.rows)
 
     @staticmethod
     def possible(split: Split) -> bool:
@@ -160,12 +190,14 @@ AnyBatches = Batches | StoredBatches
 
 def batches_of(split: Split, augment: Augment, generator: torch.Generator) -> AnyBatches:
     """Of images in memory or on disk. Raises UserError for what is not offered there."""
+    reflect = augment.border == "reflect"
     if split.stored is None:
-        return Batches(split, crop=augment.crop, flip=augment.flip, alternate=augment.alternate, generator=generator)
+        alternate = augment.alternate
+        return Batches(split, crop=augment.crop, reflect=reflect, flip=augment.flip, alternate=alternate, generator=generator)
     if augment.alternate:
         raise UserError("recipe.augment.alternate=true is not possible with stored=true (flips alternate in memory only)")
     kind = MappedBatches if MappedBatches.possible(split) else StoredBatches
-    return kind(split, crop=augment.crop, flip=augment.flip, generator=generator)
+    return kind(split, crop=augment.crop, reflect=reflect, flip=augment.flip, generator=generator)
 
 
 def open_stored(path: Path) -> tuple[Stored, dict[str, np.ndarray]]:

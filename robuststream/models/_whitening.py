@@ -18,8 +18,9 @@ class Whitening(nn.Conv2d):
         self.weight.requires_grad_(False)
 
     def fit(self, covariance: Tensor, epsilon: float = 5e-4) -> None:
-        """From the (D, D) second moments of flat patches, D = C SIDE^2 (see `patch_covariance`)."""
-        variances, directions = torch.linalg.eigh(covariance.double())
+        """From the (D, D) second moments of flat patches, D = C SIDE^2 (see `patch_covariance`). On the CPU: the same on every
+        device, where signs of directions are each library's own."""
+        variances, directions = torch.linalg.eigh(covariance.double().cpu())
         filters = directions.T / (variances + epsilon).sqrt()[:, None]
         with torch.no_grad():
             self.weight.copy_(torch.cat([filters, -filters]).view(self.weight.shape))

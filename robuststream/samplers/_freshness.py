@@ -30,7 +30,7 @@ class Ages:
     def saw(self, index: Tensor) -> None:
         """These (m,) were seen now."""
         self.count += 1
-        self.seen[index] = self.count
+        self.seen.index_fill_(0, index, self.count)  # an assignment would copy the number to the device, and wait
 
     def oldest(self, k: int) -> Tensor:
         """(k,) int64: those unseen for longest, the lower index first among equals."""

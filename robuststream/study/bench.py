@@ -24,9 +24,9 @@ class Bench:
     def __init__(self, study: Study, folder: Path, command: str, jobs: int, threads: int, fail_fast: bool = False) -> None:
         self.folder, self.command = folder, command
         self.console = Console(highlight=False, markup=False)
-        self.study, self.runs = nursery.ask(_lay_out, study, folder)
+        self.study, self.runs, at_once = nursery.ask(_lay_out, study, folder)
         self.to_do: list[PlannedRun] = []
-        self.jobs = jobs or self._default_jobs()
+        self.jobs = jobs or at_once
         self.threads, self.fail_fast = threads, fail_fast
 
     def run(self) -> int:
@@ -119,20 +119,15 @@ class Bench:
     def _largest(self) -> Budget:
         return max((run.settings.recipe.budget for run in self.runs), key=lambda budget: budget.amount)
 
-    def _default_jobs(self) -> int:
-        """One run per core; on a GPU one at a time, unless asked otherwise."""
-        return 1 if self.runs[0].settings.device != "cpu" else nursery.cores()
 
-
-def _lay_out(study: Study, folder: Path) -> tuple[Study, list[PlannedRun]]:
-    """The study with its placebos, and its runs, which can be set up. Raises UserError where they cannot."""
+def _lay_out(study: Study, folder: Path) -> tuple[Study, list[PlannedRun], int]:
+    """The study with its placebos, its runs, which can be set up (else UserError), and how many of them go side by side."""
     from robuststream.study.plan import plan, with_placebos
     from robuststream.study.preflight import preflight
 
     study = with_placebos(study)
     runs = plan(study, folder)
-    preflight(runs)
-    return study, runs
+    return study, runs, preflight(runs)
 
 
 def _estimate(runs: list[PlannedRun], jobs: int, threads: int) -> float | None:

@@ -32,6 +32,7 @@ class Happening:
 class _Worker:
     process: BaseProcess
     connection: Connection
+    place: int  # among those side by side; who replaces it has the same
     run: PlannedRun | None = None
     since: float = 0.0  # when the run was sent, on the clock that never jumps
 
@@ -56,7 +57,7 @@ class Executor:
     def execute(self, runs: list[PlannedRun]) -> Iterator[Happening]:
         """Every run in order; happenings as they come. A worker that dies fails its run, and a new one takes its place."""
         waiting = self._waiting = list(reversed(runs))
-        self._workers = [self._spawn() for _ in range(min(self.jobs, len(runs)))]
+        self._workers = [self._spawn(place) for place in range(min(self.jobs, len(runs)))]
         try:
             while True:
                 for worker in self._workers:
@@ -81,13 +82,13 @@ class Executor:
         """Every worker finishes its step, saves and stops; nothing new is started."""
         self._stop.value = 1
 
-    def _spawn(self) -> _Worker:
+    def _spawn(self, place: int) -> _Worker:
         nursery.warm(self._context)
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._stop, self.threads), daemon=True)
+        process = self._context.Process(target=_work, args=(theirs, self._stop, self.threads, place), daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, place)
 
     def _hear(self, worker: _Worker) -> Happening:
         run = worker.run
@@ -121,7 +122,7 @@ class Executor:
         """A new process in the place of one that has ended, where there is work left for it."""
         worker.connection.close()
         if self._waiting:
-            self._workers[self._workers.index(worker)] = self._spawn()
+            self._workers[self._workers.index(worker)] = self._spawn(worker.place)
         else:
             self._workers.remove(worker)
 
@@ -136,10 +137,10 @@ class Executor:
                 worker.process.kill()
 
 
-def _work(connection: Connection, stop: Flag, threads: int) -> None:
+def _work(connection: Connection, stop: Flag, threads: int, place: int) -> None:
     from robuststream.study.worker import work  # in its own process, where torch is imported already
 
-    work(connection, stop, threads)
+    work(connection, stop, threads, place)
 
 
 def _death(code: int | None) -> str:

@@ -18,11 +18,11 @@ import torch
 import torch.distributed as dist
 
 from robuststream import records
-from robuststream.config import RunSettings
 from robuststream.errors import UserError
 from robuststream.studies import load_study
 from robuststream.study.plan import plan
 from robuststream.study.planned import PlannedRun
+from robuststream.study.process import settle
 from robuststream.training.checkpoint import Checkpoints
 from robuststream.training.loop import train
 from robuststream.training.team import Processes
@@ -39,9 +39,13 @@ def main(given: Sequence[str] | None = None) -> None:
         runs = plan(load_study(chosen.study, chosen.overrides), chosen.out)
         if runs[0].settings.recipe.budget.unit == "seconds":
             raise UserError("budget=... seconds is not possible in several processes (each has a clock of its own)")
-        dist.init_process_group("nccl" if runs[0].settings.device.startswith("cuda") else "gloo")
+        device = _own_device(runs[0].settings.device)
+        if device == "cpu":
+            dist.init_process_group("gloo")
+        else:
+            dist.init_process_group("nccl", device_id=torch.device(device))
         for run in runs:
-            _train(run)
+            _train(run, device)
     except UserError as error:
         parser.exit(2, f"{error}\n")
     finally:
@@ -49,7 +53,7 @@ def main(given: Sequence[str] | None = None) -> None:
             dist.destroy_process_group()
 
 
-def _train(run: PlannedRun) -> None:
+def _train(run: PlannedRun, device: str) -> None:
     """All train; the first process writes, the others into folders that they throw away."""
     team = Processes()
     finished = [run.finished]
@@ -67,16 +71,17 @@ def _train(run: PlannedRun) -> None:
             folder = run.folder
             folder.mkdir(parents=True, exist_ok=True)
             records.write_json(folder / "settings.json", run.settings.model_dump())
-        train(_on_own_device(run.settings), folder, team=team)
+        train(run.settings.model_copy(update={"device": device}), folder, team=team)
 
 
-def _on_own_device(settings: RunSettings) -> RunSettings:
-    if settings.device == "cpu":
-        torch.set_num_threads(1)
-        return settings
+def _own_device(device: str) -> str:
+    """This process's, which it sets up before anything is sent: messages between GPUs go from and to the current one."""
+    settle(threads=1)
+    if device == "cpu":
+        return device
     own = f"cuda:{os.environ['LOCAL_RANK']}"
     torch.cuda.set_device(own)
-    return settings.model_copy(update={"device": own})
+    return own
 
 
 if __name__ == "__main__":

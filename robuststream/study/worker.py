@@ -16,7 +16,7 @@ import torch
 from robuststream import records
 from robuststream.config import RunSettings
 from robuststream.errors import UserError
-from robuststream.study.allocator import keep_memory
+from robuststream.study.process import settle, take_gpu
 from robuststream.training.loop import Stopped, Watch, train
 
 PATIENCE = 60.0
@@ -33,15 +33,15 @@ class Flag(Protocol):
     value: int
 
 
-def work(connection: Connection, stop: Flag, threads: int) -> None:
+def work(connection: Connection, stop: Flag, threads: int, place: int) -> None:
     """Until the parent closes the connection: (settings, folder) is answered with evaluated..., then finished, failed or stopped.
 
+    `place` is this process's among those side by side.
     Ctrl-C reaches the whole process group; here it is ignored, since the parent decides and says so through `stop`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(threads)
-    keep_memory()
+    settle(threads)
     orphaned = _orphaned()
     watch = Watch(
         evaluated=lambda record: connection.send(("evaluated", record)),
@@ -50,7 +50,7 @@ def work(connection: Connection, stop: Flag, threads: int) -> None:
     try:
         while True:
             settings, folder = connection.recv()
-            answer = _train(RunSettings.model_validate(settings), Path(folder), watch)
+            answer = _train(RunSettings.model_validate(settings), Path(folder), watch, place)
             connection.send(answer)
             if answer[0] == "failed":
                 return  # what a fault has left behind in this process must not reach the next run
@@ -71,7 +71,7 @@ def _orphaned() -> threading.Event:
     return orphaned
 
 
-def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
+def _train(run: RunSettings, folder: Path, watch: Watch, place: int) -> tuple[str, Any]:
     """What to tell the parent: (finished, result), (stopped, None) or (failed, reason)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,7 @@ def _train(run: RunSettings, folder: Path, watch: Watch) -> tuple[str, Any]:
                 return "finished", records.read_json(folder / "result.json", records.RESULT)
             _tidy(folder)
             records.write_json(folder / "settings.json", run.model_dump())
+            take_gpu(run.device, place)
             return "finished", train(run, folder, watch)
     except Stopped:
         return "stopped", None

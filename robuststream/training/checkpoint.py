@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robuststream import records
+from robuststream.training.device import placed
 from robuststream.training.provenance import source_hash
 from robuststream.training.world import World
 
@@ -158,7 +159,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         seal, _, content = path.read_bytes().partition(b"\n")
         if seal != _SEAL + hashlib.sha256(content).hexdigest().encode():
             raise ValueError("torn")
-        state = torch.load(io.BytesIO(content), weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location=placed, weights_only=True)
     except Exception:  # whatever a torn or foreign file makes of the reader
         path.replace(path.with_suffix(".damaged"))
         return None

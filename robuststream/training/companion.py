@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robuststream.config import Recipe
 from robuststream.contracts import Signals
 from robuststream.data.stored import AnyBatches
 from robuststream.training.blueprint import Blueprint
@@ -34,7 +35,10 @@ class Companions:
         device = self.blueprint.device
         dropout = stream(self.seed, f"companion-{self.made}", device)
         network = self.blueprint.network(stream_seed(self.seed, f"companion-{self.made}"), dropout, model, compiled=False)
-        companion = PoolCompanion(network, self.blueprint.cost(model), dropout, self)
+        recipe = self.blueprint.recipe
+        if model:  # rates of single layers are meant for the recipe's own network
+            recipe = recipe.model_copy(update={"plain_lr_factor": 1.0, "last_lr_factor": None})
+        companion = PoolCompanion(network, recipe, self.blueprint.cost(model), dropout, self)
         self.clock.to(previous)
         return companion
 
@@ -42,10 +46,9 @@ class Companions:
 class PoolCompanion:
     """One auxiliary network with its own optimizer, that of the recipe, over examples of the pool."""
 
-    def __init__(self, network: Precise, cost: Cost, dropout: torch.Generator, home: Companions) -> None:
-        self.network, self.cost, self.dropout = network, cost, dropout
-        self.recipe, self.batches, self.clock = home.blueprint.recipe, home.batches, home.clock
-        self.ledger = home.ledger
+    def __init__(self, network: Precise, recipe: Recipe, cost: Cost, dropout: torch.Generator, home: Companions) -> None:
+        self.network, self.recipe, self.cost, self.dropout = network, recipe, cost, dropout
+        self.batches, self.clock, self.ledger = home.batches, home.clock, home.ledger
         self.optimizer = build_optimizer(self.recipe, network)
         network.train()
 

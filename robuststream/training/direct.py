@@ -26,11 +26,13 @@ class Sgd:
     one of these imports torch's compiler, which takes every process seconds.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], *, lr: float, momentum: float, weight_decay: float) -> None:
-        """`lr` is read from `param_groups` at every step, as it is in torch's optimizers."""
+    def __init__(
+        self, parameters: Iterable[Tensor], *, lr: float, momentum: float, weight_decay: float, lr_factor: float = 1.0
+    ) -> None:
+        """`lr` is read from `param_groups` at every step, as it is in torch's optimizers; it is `lr_factor` times what is set."""
         self.parameters, self.momentum, self.weight_decay = list(parameters), momentum, weight_decay
         self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters] if momentum else []
-        self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
+        self.param_groups: list[dict[str, Any]] = [{"lr": lr * lr_factor, "lr_factor": lr_factor}]
 
     def step(self) -> None:
         parameters, momenta = self.parameters, self.momenta

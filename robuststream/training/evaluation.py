@@ -17,33 +17,49 @@ from robuststream.training.precision import Precise
 
 def chunks(index: Tensor, batches: AnyBatches) -> tuple[Tensor, ...]:
     """The (m,) indices in parts for passes without gradient: on a CPU of 128, more where examples are so small that a pass would
-    be over before Python is ready for the next, on a GPU as many as keep it busy."""
+    be over before Python is ready for the next, on a GPU as many as keep it busy and leave memory to runs beside this one."""
     if index.device.type != "cpu":
-        return index.split(4096)
+        return index.split(max(512, min(4096, 3_000_000 // batches.example_size)))
     return index.split(min(512, max(128, 100_000 // batches.example_size)))
 
 
-def logits_of(network: Precise, batches: AnyBatches, index: Tensor) -> Tensor:
-    """(m, K) float32 logits of plain images; the network is in train mode again afterwards."""
+def logits_of(network: Precise, batches: AnyBatches, index: Tensor, views: str = "plain") -> Tensor:
+    """(m, K) float32 logits of plain images, or means over several `views`; the network is in train mode again afterwards."""
     network.eval()
     with torch.no_grad():
-        logits = torch.cat([network(batches.plain(part, network.scale)[0], ready=True) for part in chunks(index, batches)])
+        parts = [_seen(network, batches.plain(part, network.scale)[0], views) for part in chunks(index, batches)]
     network.train()
-    return logits
+    return torch.cat(parts)
 
 
-def score(network: Precise, batches: AnyBatches) -> tuple[float, float]:
+def _seen(network: Precise, images: Tensor, views: str) -> Tensor:
+    """(n, K): the image's own logits; or half of them its mirror's; or then half of all those of it shifted by a pixel down and
+    right, and up and left, its border mirrored. As airbench94 (Jordan, arXiv 2404.00498) reads its accuracy."""
+    logits = network(images, ready=True)
+    if views == "plain":
+        return logits
+    logits = 0.5 * logits + 0.5 * network(images.flip(3), ready=True)
+    if views == "mirrored":
+        return logits
+    around = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    shifted = [_seen(network, around[:, :, at:, at:][:, :, : images.shape[2], : images.shape[3]], "mirrored") for at in (0, 2)]
+    return 0.5 * logits + 0.25 * (shifted[0] + shifted[1])
+
+
+def score(network: Precise, batches: AnyBatches, views: str = "plain") -> tuple[float, float]:
     """(accuracy in [0, 1], mean cross-entropy in nats) over a whole split."""
-    everyone = torch.arange(len(batches.labels), device=batches.labels.device)
-    logits = logits_of(network, batches, everyone)
+    logits = logits_of(network, batches, _everyone(batches), views)
     accuracy = (logits.argmax(1) == batches.labels).double().mean()
     return float(accuracy), float(F.cross_entropy(logits, batches.labels))
 
 
-def is_correct(network: Precise, batches: Batches) -> Tensor:
+def is_correct(network: Precise, batches: Batches, views: str = "plain") -> Tensor:
     """(N,) bool: the network's most probable class is the label, over a whole split."""
-    everyone = torch.arange(len(batches.labels), device=batches.labels.device)
-    return logits_of(network, batches, everyone).argmax(1) == batches.labels
+    return logits_of(network, batches, _everyone(batches), views).argmax(1) == batches.labels
+
+
+def _everyone(batches: AnyBatches) -> Tensor:
+    return torch.arange(len(batches.labels), device=batches.labels.device)
 
 
 def class_accuracies(correct: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
@@ -63,8 +79,9 @@ class TestScore(NamedTuple):
 class TestSet:
     """The test split, which is read once, at the end (rule 4): a second reading is an error in the harness."""
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, views: str = "plain") -> None:
         self._split: Split | None = split
+        self.views = views
 
     def read(
         self,
@@ -83,7 +100,7 @@ class TestSet:
         batches, figures = Batches(split), []
         for place, state in enumerate(weights):
             network.load_state_dict(state)
-            correct = is_correct(network, batches)
+            correct = is_correct(network, batches, self.views)
             per_class = class_accuracies(correct, split.labels, split.num_classes)
             figures.append(TestScore(float(correct.double().mean()), per_class, scenario.evaluate(network, split)))
             if place == 0:

@@ -15,6 +15,7 @@ from robuststream.config import RunSettings
 from robuststream.contracts import Split
 from robuststream.training.checkpoint import Best, Checkpoints, Progress, pack, unpack
 from robuststream.training.clock import OFF_CLOCK, PHASES
+from robuststream.training.device import on_device
 from robuststream.training.evaluation import score
 from robuststream.training.guard import RulesBroken, untouched_globals
 from robuststream.training.provenance import provenance
@@ -50,7 +51,7 @@ def train(run: RunSettings, folder: Path, watch: Watch | None = None, team: Team
     """
     who = f"sampler '{run.sampler.label}' or scenario '{run.scenario.label}'"
     try:
-        with untouched_globals(who):
+        with on_device(run.device), untouched_globals(who):
             result = _Run(run, folder, watch or Watch(), team).execute()
     except RulesBroken:
         Checkpoints(folder).remove()
@@ -106,7 +107,7 @@ class _Run:
         """Validation accuracy and the diagnostics, as one record; the best weights are kept. Off the clock."""
         world, clock, ledger, progress = self.world, self.world.clock, self.world.ledger, self.progress
         clock.to("evaluation")
-        accuracy, loss = score(world.bare, world.validation)
+        accuracy, loss = score(world.bare, world.validation, self.run.recipe.views)
         middle = self.run.recipe.evaluations // 2
         at_histogram = progress.histograms == 0 or (progress.histograms == 1 and progress.due >= middle) or ledger.spent >= 1.0
         record = {

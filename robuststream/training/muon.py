@@ -1,67 +1,58 @@
-"""Muon for matrices, SGD with Nesterov momentum for everything else: one optimizer, two kinds of groups."""
+"""Muon for matrices and filter banks, beside SGD with Nesterov momentum for everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robuststream.training.direct import Sgd
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic: chosen in the source for its slope at zero; singular values end between about 0.7 and 1.2."""
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Steps along the orthogonalised Nesterov momentum of every filter bank or matrix, whose norm is kept at sqrt(rows).
 
-    Source: Jordan et al., Muon, 2024, with the weight normalisation of its CIFAR-10 speed record. Parameters of fewer than two
-    dimensions, and those in `plain`, take Nesterov SGD steps with `weight_decay` instead, at `plain_factor` times the rate.
-    torch's own Muon takes matrices only, so no convolutions.
+    Source: Jordan et al., Muon, 2024, with the weight normalisation of its CIFAR-10 speed record. What is in `beside` takes its
+    own steps at the same time. torch's Muon takes matrices only, so no convolutions.
     """
 
     def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        plain: Iterable[Tensor] = (),
-        plain_factor: float = 1.0,
-        steps: int = 3,
+        self, filters: Iterable[Tensor], *, lr: float, momentum: float, beside: Sequence[Sgd] = (), steps: int = 3
     ) -> None:
-        apart = {id(parameter) for parameter in plain}
-        groups: dict[bool, list[Tensor]] = {True: [], False: []}
-        for parameter in parameters:
-            groups[parameter.ndim >= 2 and id(parameter) not in apart].append(parameter)
-        kinds: list[dict[str, Any]] = [
-            {"params": groups[True], "orthogonal": True, "lr_factor": 1.0},
-            {"params": groups[False], "orthogonal": False, "lr_factor": plain_factor},
-        ]
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps}
-        super().__init__([kind for kind in kinds if kind["params"]], defaults)
+        """`lr` is read from `param_groups` at every step; `steps` are iterations of the quintic."""
+        self.filters, self.momentum, self.beside, self.steps = list(filters), momentum, beside, steps
+        self.momenta = [torch.zeros_like(each) for each in self.filters]
+        self._own: dict[str, Any] = {"lr": lr}
+        self.param_groups = [self._own, *(group for each in beside for group in each.param_groups)]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Without a closure: nothing here evaluates a loss twice."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+    def step(self) -> None:
+        for parameter, momentum in zip(self.filters, self.momenta, strict=True):
+            if parameter.grad is not None:
+                self._move(parameter, momentum, parameter.grad)
+        for each in self.beside:
+            each.step()
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        if not group["orthogonal"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        average = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        direction = gradient.add(average, alpha=group["momentum"])
-        if group["orthogonal"]:
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-12))
-            direction = orthogonalise(direction.flatten(1), group["steps"]).view(parameter.shape)
-        parameter.add_(direction, alpha=-group["lr"])
+    def _move(self, parameter: Tensor, momentum: Tensor, gradient: Tensor) -> None:
+        momentum.mul_(self.momentum).add_(gradient)
+        direction = gradient.add(momentum, alpha=self.momentum)
+        parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-12))
+        parameter.add_(orthogonalise(direction.flatten(1), self.steps).view(parameter.shape), alpha=-self._own["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lr": self._own["lr"], "momenta": self.momenta, "beside": [each.state_dict() for each in self.beside]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._own["lr"] = state["lr"]
+        for momentum, saved in zip(self.momenta, state["momenta"], strict=True):
+            momentum.copy_(saved)
+        for each, saved in zip(self.beside, state["beside"], strict=True):
+            each.load_state_dict(saved)
 
 
 def orthogonalise(matrix: Tensor, steps: int) -> Tensor:
@@ -72,5 +63,5 @@ def orthogonalise(matrix: Tensor, steps: int) -> Tensor:
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)

@@ -35,6 +35,8 @@ class Precise(nn.Module):
         self.scale = Scale(normalise.mean, normalise.std, dtype, planar=not recipe.channels_last)
         self._plain = {False: network.forward, True: rest.forward}  # by whether images are ready
         self._compiled = self._plain
+        self._expected = 0
+        self._replays = recipe.compile and recipe.cuda_graphs
         if recipe.compile:
             for module in network.modules():
                 if isinstance(module, Dropout):  # a generator cannot be traced, and what follows it aborts
@@ -44,12 +46,21 @@ class Precise(nn.Module):
 
     def forward(self, images: Tensor, ready: bool = False) -> Tensor:
         images = images.contiguous(memory_format=self.memory_format)
-        # Passes without gradient come in many sizes, and each size would be compiled anew.
-        run = (self._compiled if torch.is_grad_enabled() else self._plain)[ready]
+        run = (self._compiled if self._expects(images) else self._plain)[ready]
         if not self.bf16:
-            return run(images).float()
+            logits = run(images).float()
+            return logits.clone() if self._replays else logits  # a replay writes its answer where the last one's is
         with torch.autocast(self.device_type, dtype=torch.bfloat16):
             return run(images).float()
+
+    def expect(self, size: int) -> None:
+        """Training passes come with so many images: these alone are compiled, at the first of them."""
+        self._expected = size
+
+    def _expects(self, images: Tensor) -> bool:
+        """Others come in many sizes and modes, each of which would be compiled anew in the middle of a run; and one for gradients
+        of the images would be compiled to compute those of the weights too."""
+        return self.training and torch.is_grad_enabled() and images.shape[0] == self._expected and not images.requires_grad
 
     def train(self, mode: bool = True) -> Precise:
         if self._modules_in_order is None:  # a network with its own idea of it
@@ -57,11 +68,3 @@ class Precise(nn.Module):
         for module in (self, *self._modules_in_order):
             module.__dict__["training"] = mode
         return self
-
-    def warm_up(self, images: Tensor, generator: torch.Generator, ready: bool) -> None:
-        """Compile on a mini-batch of the run's shape; weights, buffers and the dropout `generator` are as before."""
-        before, state = {name: value.clone() for name, value in self.state_dict().items()}, generator.get_state()
-        self(images.to(self.scale.dtype) if ready else images, ready).sum().backward()
-        self.zero_grad(set_to_none=True)
-        self.load_state_dict(before)
-        generator.set_state(state)

@@ -24,6 +24,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         **_installation(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        **({"cuda": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"} if device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }

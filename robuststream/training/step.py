@@ -27,7 +27,7 @@ def take_step(world: World, recipe: Recipe) -> None:
 
     clock.to("draw")
     spent = ledger.spent
-    batch = world.draws.next(world.sampler, world.probe, spent)
+    batch = team.agreed(world.draws.next(world.sampler, world.probe, spent))
 
     clock.to("fetch")
     if batch.places is None:

@@ -28,10 +28,11 @@ from robuststream.training.ledger import Ledger, Metered
 from robuststream.training.optimizers import Optimizer, build_optimizer
 from robuststream.training.precision import Precise
 from robuststream.training.probe import PoolProbe
+from robuststream.training.rehearsal import rehearse
 from robuststream.training.reuse import require_reusable
 from robuststream.training.robustness import possible
 from robuststream.training.streams import stream, stream_seed
-from robuststream.training.team import Team
+from robuststream.training.team import Team, share_statistics
 
 
 @dataclass
@@ -63,7 +64,7 @@ class World:
 
 def build_world(run: RunSettings, team: Team | None = None) -> World:
     """Arms of one seed get the same split, initial weights and corrupted labels (rule 1)."""
-    recipe, seed, device = run.recipe, run.seed, torch.device(run.device)
+    recipe, seed, device, team = run.recipe, run.seed, torch.device(run.device), team or Team()
     clock = Clock(device)
     splits = splits_of(recipe, stream_seed(seed, "split"), device)
     if recipe.robust is not None:
@@ -89,11 +90,12 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     blueprint = Blueprint.of(recipe, splits.train)
     bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
     if sampler.reuses:
-        require_reusable(recipe, bare, scenario.hostile or scenario.replays > 1, team.size if team else 1)
-    if recipe.compile:
-        bare.warm_up(blueprint.dummy(), generators["dropout"], ready=not scenario.hostile)
+        require_reusable(recipe, bare, scenario.hostile or scenario.replays > 1, team.size)
+    share_statistics(bare, team)
+    if recipe.compile or device.type != "cpu":
+        rehearse(bare, train, recipe, recipe.batch_size // team.size, not scenario.hostile, generators)
     ledger = Ledger(recipe.budget, blueprint.cost(), pool.size, lambda: clock.training)
-    network = Metered(bare, ledger, clock, team or Team())
+    network = Metered(bare, ledger, clock, team)
     probe = PoolProbe(network, train, recipe.probe_mode, Companions(blueprint, train, ledger, clock, seed))
     return World(
         sampler=sampler,
@@ -103,7 +105,7 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
         probe=probe,
         bare=bare,
         network=network,
-        team=network.team,
+        team=team,
         hostile=scenario.hostile,
         model=network if scenario.hostile else partial(network, ready=True),
         parameters=[parameter for parameter in bare.parameters() if parameter.requires_grad],
@@ -111,7 +113,7 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
         train=train,
         draws=Draws(train, recipe.lookahead),
         validation=Batches(splits.validation),
-        test=TestSet(splits.test),
+        test=TestSet(splits.test, recipe.views),
         clock=clock,
         ledger=ledger,
         diagnostics=Diagnostics(sampler, probe, train, clean, stream(seed, "diagnostics")),
