@@ -15,6 +15,7 @@ from robuststream.samplers.kakurenbo import Kakurenbo
 from robuststream.samplers.plb import PLB
 from robuststream.samplers.selective_backprop import SelectiveBackprop
 
+TOGETHER = 4  # samplers that take turns
 EPOCH = 5  # steps of one: a block is an epoch, so that what a method does at its border is in it
 UNIFORM, PROBE = "uniform", "one probe of a mini-batch"
 SELECTIVE, AFTER = "selective-backprop, composer, keep 0.5", "plb, refresh post"
@@ -93,15 +94,20 @@ def selective(variant: str) -> Sampler:
 
 
 def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledgers:
-    """All samplers in turn on one network; a forward pass without gradient costs what a probe takes here and now."""
+    """All samplers on one network, a few in turn with the uniform step and the probe, since a machine drifts within the time that
+    all of them would take; a forward pass without gradient costs what a probe takes here and now."""
     loops, samplers = Loops(task, folder), every_sampler()
-    counted = {name: Counted(loops, loops.ours(samplers[name])) for name in (FEW if few else samplers)}
-    timings = interleave({**counted, PROBE: loops.probe()}, rules)
-    uniform, probe = timings[UNIFORM], timings[PROBE]
-    if uniform.refused or probe.refused:
-        return Ledgers(task, refused=uniform.refused or probe.refused)
-    forward = probe.median / (uniform.median / EPOCH)  # in uniform steps
-    return Ledgers(task, {name: _charged(each, timings[name], uniform, forward) for name, each in counted.items()})
+    names = [name for name in (FEW if few else samplers) if name != UNIFORM]
+    found: dict[str, Charged] = {}
+    for first in range(0, len(names), TOGETHER):
+        counted = {name: Counted(loops, loops.ours(samplers[name])) for name in (UNIFORM, *names[first : first + TOGETHER])}
+        timings = interleave({**counted, PROBE: loops.probe()}, rules)
+        uniform, probe = timings[UNIFORM], timings[PROBE]
+        if uniform.refused or probe.refused:
+            return Ledgers(task, refused=uniform.refused or probe.refused)
+        forward = probe.median / (uniform.median / EPOCH)  # in uniform steps
+        found |= {name: _charged(each, timings[name], uniform, forward) for name, each in counted.items()}
+    return Ledgers(task, found)
 
 
 def _charged(counted: Counted, timing: Timing, uniform: Timing, forward: float) -> Charged:
