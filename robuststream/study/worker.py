@@ -71,7 +71,7 @@ def _orphaned() -> threading.Event:
     return orphaned
 
 
-def _train(run: RunSettings, folder: Path, watch: Watch, place: int) -> tuple[str, Any]:
+def _train(run: RunSettings, folder: Path, watch: Watch, place: int = 0) -> tuple[str, Any]:
     """What to tell the parent: (finished, result), (stopped, None) or (failed, reason)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

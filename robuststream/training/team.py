@@ -80,6 +80,7 @@ def share_statistics(network: nn.Module, team: Team) -> None:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = _SharedNorm  # its weights, buffers and place stay, whoever holds it
+                module.forward = torch.compiler.disable(module.forward)  # pyright: ignore  # messages cannot be traced
 
 
 class _SharedNorm(nn.BatchNorm2d):
@@ -88,7 +89,6 @@ class _SharedNorm(nn.BatchNorm2d):
     torch's own (SyncBatchNorm) is for GPUs alone.
     """
 
-    @torch.compiler.disable
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(input)
