@@ -9,7 +9,6 @@ It needs no peer: one that does not import is named with its reason. On a CPU (-
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import sys
 import tempfile
@@ -22,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from harness.machine import machine
 from harness.measure import Rules, Step, Timing, interleave
+from harness.peers import load_script
 from harness.report import machine_section, table, targets_section, write
 from harness.targets import AtLeast, Figure, Target
-from loops import RATE, Loops, Task
+from loops import Loops, Task
 from torch import Tensor, nn
 from training_step import Ratio
 
@@ -87,26 +87,14 @@ class Again:
         return itertools.repeat(self.batch, STEPS)
 
 
-def _network(loops: Loops) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """The run's own, under torch's optimizer."""
-    network: nn.Module = loops.world.bare.network  # pyright: ignore[reportAssignmentType]
-    recipe = loops.run.recipe
-    rules = {"momentum": recipe.momentum, "nesterov": True, "weight_decay": recipe.weight_decay}
-    return network, torch.optim.SGD(network.parameters(), lr=RATE, fused=True, **rules)
-
-
 def timms(loops: Loops, script: Path | None) -> Step:
     """An epoch of STEPS steps of `train_one_epoch` from timm's train.py."""
     if script is None:
         raise ImportError("no train.py of timm was given; see --timm")
     from timm.task import ClassificationTask  # pyright: ignore[reportMissingImports]
 
-    spec = importlib.util.spec_from_file_location("timm_train", script)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{script} is no Python file")
-    theirs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(theirs)
-    network, optimizer = _network(loops)
+    theirs = load_script(script)
+    network, optimizer = loops.world.bare.network, loops.torchs_sgd()
     chosen = theirs.parser.parse_args(["nowhere", "--no-prefetcher", "--channels-last", "--log-interval", str(STEPS + 1)])
     vars(chosen).update(distributed=False, world_size=1, rank=0, local_rank=0, prefetcher=False)
     device, task = torch.device(loops.task.device), ClassificationTask(network, nn.CrossEntropyLoss(), verbose=False)
@@ -121,7 +109,7 @@ def composers(loops: Loops) -> Step:
     from composer import Trainer  # pyright: ignore[reportMissingImports]
     from composer.models import ComposerModel  # pyright: ignore[reportMissingImports]
 
-    network, optimizer = _network(loops)
+    network = loops.world.bare.network
 
     class Model(ComposerModel):
         def __init__(self) -> None:
@@ -137,7 +125,7 @@ def composers(loops: Loops) -> Step:
     trainer = Trainer(
         model=Model(),
         train_dataloader=Again(loops.ready()),
-        optimizers=optimizer,
+        optimizers=loops.torchs_sgd(),
         max_duration="1ba",
         precision="amp_bf16" if loops.task.fast else "fp32",
         device="cpu" if loops.task.device == "cpu" else "gpu",

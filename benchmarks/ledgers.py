@@ -113,6 +113,7 @@ def compare(task: Task, folder: Path, rules: Rules, few: bool = False) -> Ledger
 def _charged(counted: Counted, timing: Timing, uniform: Timing, forward: float) -> Charged:
     examples = EPOCH * counted.epochs * counted.loops.task.batch
     cost = counted.loops.world.ledger.cost
-    spent = (counted.probed + counted.forwards) * forward + counted.backwards * (1.0 - forward)
+    # A forward with its backward is one uniform step whatever a forward costs: to the last digit.
+    spent = counted.backwards + (counted.probed + counted.forwards - counted.backwards) * forward
     spent += counted.auxiliary / (cost.forward + cost.backward)
     return Charged(Ratio.of(timing, uniform), spent / examples)

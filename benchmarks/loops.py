@@ -122,10 +122,8 @@ class Loops:
     def bare(self) -> Step:
         """The floor: the same network and torch's own fused optimizer on one batch that lies ready. Nothing is drawn, fetched or
         looked at."""
-        precise, recipe = self.world.bare, self.run.recipe
-        rules = {"momentum": recipe.momentum, "nesterov": True, "weight_decay": recipe.weight_decay}
-        optimizer = torch.optim.SGD(self.world.parameters, lr=recipe.lr, fused=True, **rules)
-        network: Callable[[Tensor], Tensor] = precise.network  # pyright: ignore[reportAssignmentType]
+        optimizer = self.torchs_sgd()
+        network: Callable[[Tensor], Tensor] = self.world.bare.network
         if self.task.compiled:
             network = torch.compile(network, mode="default" if self.task.device == "cpu" else "reduce-overhead")
         images, labels = self.ready()
@@ -139,6 +137,12 @@ class Loops:
             optimizer.step()
 
         return step
+
+    def torchs_sgd(self) -> torch.optim.SGD:
+        """The recipe's optimizer as torch has it."""
+        recipe = self.run.recipe
+        rules = {"momentum": recipe.momentum, "nesterov": True, "weight_decay": recipe.weight_decay}
+        return torch.optim.SGD(self.world.parameters, lr=recipe.lr, fused=True, **rules)
 
     def ready(self) -> tuple[Tensor, Tensor]:
         """One mini-batch on the device, in the network's memory format."""

@@ -13,19 +13,15 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import study
 from harness.machine import machine
 from harness.report import machine_section, table, write
-
-from robuststream import records
 
 ARMS = 2
 METHOD = """`robuststream bench noisy-labels samplers=uniform,plb scenarios=symmetric-40` in an empty folder, with so many
@@ -49,21 +45,10 @@ class Speed:
 
 
 def measure(jobs: int, runs: int, device: str, overrides: Sequence[str]) -> Speed:
-    words = [
-        "noisy-labels",
-        "samplers=uniform,plb",
-        "scenarios=symmetric-40",
-        f"seeds={max(1, runs // ARMS)}",
-        f"device={device}",
-    ]
-    with tempfile.TemporaryDirectory() as folder, busy_shares() as shares:
-        command = [sys.executable, "-m", "robuststream", "bench", *words, *overrides, "--jobs", str(jobs), "--out", folder]
-        began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - began
-        _, done = records.read_study(Path(folder))
-    training = sum(run.result["seconds"]["train"] for run in done)
-    return Speed(jobs, len(done), seconds, training, statistics.median(shares) if shares else None)
+    words = ["samplers=uniform,plb", "scenarios=symmetric-40", f"seeds={max(1, runs // ARMS)}", f"device={device}"]
+    with busy_shares() as shares:
+        cost = study.measure(*words, *overrides, "--jobs", str(jobs))
+    return Speed(jobs, cost.runs, cost.wall, cost.spent["training"], statistics.median(shares) if shares else None)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 from harness.machine import machine
+from harness.peers import load_script
 from harness.report import machine_section, table, targets_section, write
 from harness.targets import AtLeast, Figure, Target, target
 
@@ -66,13 +66,10 @@ def ours(settings: RunSettings, folder: Path) -> Callable[[int], Finished]:
 def theirs(script: Path, folder: Path) -> Callable[[int], Finished]:
     """A run of airbench94_muon by its number; it wants a CUDA device, and its data in a folder of its own."""
     _data_for_them(folder / "cifar10")
-    spec = importlib.util.spec_from_file_location("airbench94_muon", script)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"--airbench {script} is not possible (it is no Python file)")
-    module = importlib.util.module_from_spec(spec)
-    told, sys.argv = sys.argv, [str(script)]  # it reads its own text
-    spec.loader.exec_module(module)
-    sys.argv = told
+    try:
+        module = load_script(script)
+    except ImportError as reason:
+        raise SystemExit(f"--airbench is not possible ({reason})") from None
     model = module.CifarNet().cuda().to(memory_format=torch.channels_last)
     model.compile(mode="max-autotune")
     clock: list[float] = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured ratio (or amount), where it was measured, and what it may be at most."""
+    """One measured ratio (or amount), where it was measured, and its limit."""
 
     value: float
     limit: float
@@ -24,26 +24,30 @@ class Target:
     figures: tuple[Figure, ...]
     unit: str = "x"
     reason: str = ""
+    sign: ClassVar[str] = "<="
 
     @property
     def worst(self) -> Figure | None:
         return max(self.figures, key=lambda figure: figure.value / figure.limit, default=None)
 
+    def meets(self, figure: Figure) -> bool:
+        return figure.value <= figure.limit
+
     @property
     def verdict(self) -> str:
         if self.worst is None:
             return f"not measured: {self.reason}"
-        return "met" if self.worst.value <= self.worst.limit else "NOT MET"
+        return "met" if self.meets(self.worst) else "NOT MET"
 
     def line(self) -> str:
         """`name: worst figure, target, verdict`."""
         if self.worst is None:
             return f"{self.name}: {self.verdict}"
         worst, unit = self.worst, self.unit
-        met = sum(figure.value <= figure.limit for figure in self.figures)
+        met = sum(map(self.meets, self.figures))
         partly = f"; not measured: {self.reason}" if self.reason else ""
         return (
-            f"{self.name}: worst {worst.value:.4g}{unit} ({worst.where}), target <= {worst.limit:g}{unit}, "
+            f"{self.name}: worst {worst.value:.4g}{unit} ({worst.where}), target {self.sign} {worst.limit:g}{unit}, "
             f"{self.verdict} (in {met} of {len(self.figures)} cells{partly})"
         )
 
@@ -52,29 +56,17 @@ class Target:
         return {"name": self.name, "verdict": self.verdict, "reason": self.reason, "figures": [asdict(f) for f in self.figures]}
 
 
-@dataclass(frozen=True)
 class AtLeast(Target):
     """A target from below: the worst figure is the smallest."""
+
+    sign = ">="
 
     @property
     def worst(self) -> Figure | None:
         return min(self.figures, key=lambda figure: figure.value / figure.limit, default=None)
 
-    @property
-    def verdict(self) -> str:
-        if self.worst is None:
-            return f"not measured: {self.reason}"
-        return "met" if self.worst.value >= self.worst.limit else "NOT MET"
-
-    def line(self) -> str:
-        if self.worst is None:
-            return f"{self.name}: {self.verdict}"
-        worst, met = self.worst, sum(figure.value >= figure.limit for figure in self.figures)
-        partly = f"; not measured: {self.reason}" if self.reason else ""
-        return (
-            f"{self.name}: worst {worst.value:.4g}{self.unit} ({worst.where}), target >= {worst.limit:g}{self.unit}, "
-            f"{self.verdict} (in {met} of {len(self.figures)} cells{partly})"
-        )
+    def meets(self, figure: Figure) -> bool:
+        return figure.value >= figure.limit
 
 
 def target(name: str, figures: Iterable[Figure], *, unit: str = "x", reason: str) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,15 @@ from robuststream.contracts import Split
 from robuststream.data._native import NativeFetch
 from robuststream.data.scale import UNIT, Scale
 from robuststream.errors import UserError
+
+
+class Augmented(TypedDict, total=False):
+    """How a kind of `Batches` that hands it on is told to augment."""
+
+    crop: int
+    reflect: bool
+    flip: bool
+    generator: torch.Generator | None
 
 
 class Batches:

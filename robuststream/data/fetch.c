@@ -83,7 +83,9 @@ static void NAME(const source *s, int64_t n, const int64_t *index, const int64_t
                 ROW(table, from, along, out, first, last, width, 3, plane, 1);                                                \
             else                                                                                                              \
                 ROW(table, from, along, out, first, last, width, channels, plane, step);                                      \
-            for (int64_t x = first ? 0 : last; s->reflect && x < width; x = x + 1 == first ? last : x + 1) {                  \
+            for (int64_t x = 0; s->reflect && x < width; x++) {                                                               \
+                if (x >= first && x < last)                                                                                   \
+                    continue;                                                                                                 \
                 int64_t at = reflected(x + shift, width);                                                                     \
                 const uint8_t *pixel = image + (row * width + (mirrored ? width - 1 - at : at)) * channels;                   \
                 for (int64_t c = 0; c < channels; c++)                                                                        \

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from robuststream.config import Augment
 from robuststream.contracts import Split, Stored
 from robuststream.data import _native, folder
-from robuststream.data.batches import Batches
+from robuststream.data.batches import Augmented, Batches
 from robuststream.data.scale import UNIT, Scale
 from robuststream.dispatch import Watching
 from robuststream.errors import UserError
@@ -79,19 +79,10 @@ class Unseen(Watching):
 class StoredBatches:
     """As `Batches`, of a split whose images are on disk: `ahead` begins to read a mini-batch, `fetch` waits for its end."""
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        crop: int = 0,
-        reflect: bool = False,
-        flip: bool = False,
-        generator: torch.Generator | None = None,
-        native: bool = True,
-    ) -> None:
+    def __init__(self, split: Split, *, native: bool = True, **augmented: Unpack[Augmented]) -> None:
         assert split.stored is not None
         self.split, self.labels, self.num_classes, self._stored = split, split.labels, split.num_classes, split.stored
-        self.crop, self.reflect, self.flip, self.generator, self.native = crop, reflect, flip, generator, native
+        self.native, self._augmented = native, augmented
         self.example_size = prod(split.images.shape[1:])  # bytes
         self.turned: Tensor | None = None  # flips do not alternate here
         self._readers = ThreadPoolExecutor(READERS, "robuststream-reader")
@@ -123,23 +114,23 @@ class StoredBatches:
             parts = [part.result() for part in self._reading.popleft()[1]]
         else:
             parts = [self._read(self.split.rows[index].cpu())]
-        return self._resident(parts, index, self.crop, self.flip).fetch(torch.arange(len(index), device=index.device), scale)
+        return self._resident(parts, index, **self._augmented).fetch(torch.arange(len(index), device=index.device), scale)
 
     def plain(self, index: Tensor, scale: Scale = UNIT) -> tuple[Tensor, Tensor]:
         """As `fetch`, without augmentation."""
         rows = self.split.rows[index].cpu()
         parts = list(self._readers.map(self._read, rows.chunk(READERS)))
-        return self._resident(parts, index, 0, False).plain(torch.arange(len(index), device=index.device), scale)
+        return self._resident(parts, index).plain(torch.arange(len(index), device=index.device), scale)
 
     def _read(self, rows: Tensor) -> Tensor:
         images = self._stored.read(rows)
         return images.pin_memory() if self.labels.is_cuda else images
 
-    def _resident(self, parts: list[Tensor], index: Tensor, crop: int, flip: bool) -> Batches:
+    def _resident(self, parts: list[Tensor], index: Tensor, **augmented: Unpack[Augmented]) -> Batches:
         """The examples that were read, as a small pool in memory."""
         images = torch.cat([part.to(self.labels.device, non_blocking=True) for part in parts]).permute(0, 3, 1, 2)
         small = replace(self.split, images=images, labels=self.labels[index], rows=self.split.rows[index], stored=None)
-        return Batches(small, crop=crop, reflect=self.reflect, flip=flip, generator=self.generator, native=self.native)
+        return Batches(small, native=self.native, **augmented)
 
 
 class MappedBatches(Batches):
@@ -148,19 +139,11 @@ class MappedBatches(Batches):
     What is drawn ahead the system reads meanwhile, without a thread of ours: to hand one a mini-batch costs more than to copy it.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        crop: int = 0,
-        reflect: bool = False,
-        flip: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, split: Split, **augmented: Unpack[Augmented]) -> None:
         """Of a split for which this is `possible`."""
         assert isinstance(split.stored, Mapped)
         whole = replace(split, images=torch.from_numpy(split.stored.array).permute(0, 3, 1, 2), stored=None)
-        super().__init__(whole, crop=crop, reflect=reflect, flip=flip, generator=generator, rows=split.rows)
+        super().__init__(whole, rows=split.rows, **augmented)
 
     @staticmethod
     def possible(split: Split) -> bool:
@@ -191,13 +174,13 @@ AnyBatches = Batches | StoredBatches
 def batches_of(split: Split, augment: Augment, generator: torch.Generator) -> AnyBatches:
     """Of images in memory or on disk. Raises UserError for what is not offered there."""
     reflect = augment.border == "reflect"
+    augmented = Augmented(crop=augment.crop, reflect=reflect, flip=augment.flip, generator=generator)
     if split.stored is None:
-        alternate = augment.alternate
-        return Batches(split, crop=augment.crop, reflect=reflect, flip=augment.flip, alternate=alternate, generator=generator)
+        return Batches(split, alternate=augment.alternate, **augmented)
     if augment.alternate:
         raise UserError("recipe.augment.alternate=true is not possible with stored=true (flips alternate in memory only)")
     kind = MappedBatches if MappedBatches.possible(split) else StoredBatches
-    return kind(split, crop=augment.crop, reflect=reflect, flip=augment.flip, generator=generator)
+    return kind(split, **augmented)
 
 
 def open_stored(path: Path) -> tuple[Stored, dict[str, np.ndarray]]:

@@ -13,7 +13,7 @@ from robuststream.contracts import Signals
 from robuststream.data.stored import AnyBatches
 from robuststream.training.blueprint import Blueprint
 from robuststream.training.clock import Clock
-from robuststream.training.direct import backward
+from robuststream.training.direct import backward, equal_shares
 from robuststream.training.evaluation import logits_of
 from robuststream.training.ledger import Auxiliary, Cost, Ledger
 from robuststream.training.optimizers import build_optimizer, learning_rate, set_learning_rate
@@ -67,8 +67,8 @@ class PoolCompanion:
         logits = self.network(images, ready=True)
         loss = F.cross_entropy(logits, labels, reduction="none")
         self.network.zero_grad(set_to_none=True)
-        share = 1.0 / len(loss)
-        backward(loss, torch.full_like(loss, share) if weight is None else weight * share)
+        equal = equal_shares(len(loss), loss.device)
+        backward(loss, equal if weight is None else weight * equal)
         set_learning_rate(self.optimizer, learning_rate(self.recipe, progress))
         self.optimizer.step()
         self._auxiliary.charge(self.cost, len(index), backward=True)

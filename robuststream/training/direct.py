@@ -4,6 +4,7 @@ layer of a small network, at every step; here it is done once, or left out where
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,12 @@ def backward(losses: Tensor, shares: Tensor) -> None:
         return
     engine = torch.autograd.Variable._execution_engine
     engine.run_backward((losses,), (shares,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+@lru_cache(maxsize=4)
+def equal_shares(n: int, device: torch.device) -> Tensor:
+    """(n,) of 1 / n, made once: with them `backward` gives the gradient of the mean."""
+    return torch.full((n,), 1.0 / n, device=device)
 
 
 class Sgd:

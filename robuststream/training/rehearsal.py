@@ -9,7 +9,7 @@ from torch import Tensor
 from robuststream.config import Recipe
 from robuststream.data.scale import UNIT
 from robuststream.data.stored import AnyBatches
-from robuststream.training.direct import backward
+from robuststream.training.direct import backward, equal_shares
 from robuststream.training.optimizers import build_optimizer
 from robuststream.training.precision import Precise
 
@@ -41,4 +41,4 @@ def rehearse(
 
 def _step(network: Precise, images: Tensor, labels: Tensor, ready: bool) -> None:
     loss = F.cross_entropy(network(images, ready), labels, reduction="none")
-    backward(loss, torch.full_like(loss, 1.0 / len(loss)))
+    backward(loss, equal_shares(len(loss), loss.device))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from robuststream.config import Recipe
 from robuststream.contracts import Batch, Lesson, Sampler, Signals
 from robuststream.data.scale import UNIT
-from robuststream.training.direct import backward
+from robuststream.training.direct import backward, equal_shares
 from robuststream.training.guard import in_train_mode
 from robuststream.training.optimizers import learning_rate, set_learning_rate
 from robuststream.training.world import World
@@ -68,7 +67,7 @@ def _learn(world: World, recipe: Recipe, batch: Batch, model: Any, images: Tenso
     for parameter in world.parameters:
         parameter.grad = None
     # The gradient of the mean of the weighted losses; the mean itself, and its own backward pass, nobody needs.
-    equal = _equal_shares(batch.index.shape[0], objective.device)
+    equal = equal_shares(batch.index.shape[0], objective.device)
     backward(objective, team.mine(equal if batch.weight is None else batch.weight * equal))
     if images.is_leaf and images.grad is not None:
         scenario.learned(images.grad)
@@ -81,9 +80,3 @@ def _learn(world: World, recipe: Recipe, batch: Batch, model: Any, images: Tenso
     optimizer.step()
     world.ledger.steps += 1
     return lesson
-
-
-@lru_cache(maxsize=4)
-def _equal_shares(n: int, device: torch.device) -> Tensor:
-    """(n,) of 1 / n, made once."""
-    return torch.full((n,), 1.0 / n, device=device)

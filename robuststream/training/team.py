@@ -74,13 +74,14 @@ class Processes(Team):
             gradient.copy_(total.view(gradient.shape))
 
 
-def share_statistics(network: nn.Module, team: Team) -> None:
+def share_statistics(network: nn.Module, team: Team, compiled: bool) -> None:
     """Batch norms of a team's network see the mini-batches of all its processes."""
     if team.size > 1:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = _SharedNorm  # its weights, buffers and place stay, whoever holds it
-                module.forward = torch.compiler.disable(module.forward)  # pyright: ignore  # messages cannot be traced
+                if compiled:  # messages cannot be traced; to say so imports the compiler, which takes seconds
+                    module.forward = torch.compiler.disable(module.forward)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _SharedNorm(nn.BatchNorm2d):

@@ -91,7 +91,7 @@ def build_world(run: RunSettings, team: Team | None = None) -> World:
     bare = blueprint.network(stream_seed(seed, "init"), generators["dropout"])
     if sampler.reuses:
         require_reusable(recipe, bare, scenario.hostile or scenario.replays > 1, team.size)
-    share_statistics(bare, team)
+    share_statistics(bare, team, recipe.compile)
     if recipe.compile or device.type != "cpu":
         rehearse(bare, train, recipe, recipe.batch_size // team.size, not scenario.hostile, generators)
     ledger = Ledger(recipe.budget, blueprint.cost(), pool.size, lambda: clock.training)
